@@ -1,0 +1,74 @@
+"""What every backbone offers: an image tower and a text tower into one joint space."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from composir.backbones.transform import Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a backbone's weights came from: a hub repository or folder name, and its pinned revision."""
+
+    name: str
+    repo: str
+    revision: str
+
+
+class Backbone(nn.Module):
+    """An image tower and a text tower.
+
+    Features are projected into the joint space and **not** normalised: methods decide (Bi-BLIP4CIR sums raw ones).
+
+    Attributes:
+        image: The image tower, projection included; all its tensors are named `image.*`.
+        text: The text tower, projection included; `text.*`.
+        dim: D, width of the joint space.
+        word_dim: W, width of one word embedding.
+        image_size: Side of the square input, in pixels.
+        source: Where the weights came from.
+        logit_scale: ln of the learnt inverse temperature, or None.
+    """
+
+    image: nn.Module
+    text: nn.Module
+    dim: int
+    word_dim: int
+    image_size: int
+    source: Source
+    logit_scale: nn.Parameter | None
+
+    @abstractmethod
+    def transform(self, train: bool = False) -> Transform:
+        """The picture -> pixels map of this checkpoint; `train` adds the light augmentation."""
+
+    @abstractmethod
+    def embed_image(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
+        """Joint-space features of images, not normalised."""
+
+    @abstractmethod
+    def patches(self, pixels: Float[Tensor, "B 3 H W"], layer: int = -1) -> Float[Tensor, "B P V"]:
+        """Patch features (no class token) after a layer; -1 is the last block, -2 the one before it."""
+
+    @abstractmethod
+    def embed_text(
+        self, texts: Sequence[str], *, before: str = "", words: Float[Tensor, "B R W"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """Joint-space features of texts, not normalised. The sequence read is `before`, then `words`, then the text.
+
+        Args:
+            texts: B texts; one longer than the tower's limit is cut at the end, the closing token kept.
+            before: A text put in front of each (direction tokens, "a photo of").
+            words: Pseudo-word embeddings put between `before` and each text.
+        """
+
+    @abstractmethod
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the folder that `from_pretrained` of this class and of transformers both read."""

@@ -1,0 +1,45 @@
+"""What every data set offers: ranking tasks, training triplets and pairs, and images by id. Torch-free."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from PIL import Image
+
+from composir.types import Pair, Query, Task
+
+Split = Literal["train", "val", "test"]
+
+
+class Dataset(ABC):
+    """Image ids, annotations over them, and the pictures themselves.
+
+    Attributes:
+        name: The plug-in name.
+        splits: Those that exist.
+    """
+
+    name: ClassVar[str]
+    splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
+
+    @abstractmethod
+    def tasks(self, split: Split) -> list[Task]:
+        """The ranking problems of a split, each with its protocol."""
+
+    @abstractmethod
+    def triplets(self, split: Split) -> Sequence[Query]:
+        """Annotated (reference, captions, targets) for training."""
+
+    @abstractmethod
+    def pairs(self, split: Split) -> Sequence[Pair]:
+        """Images with their captions; empty where a set has none."""
+
+    @abstractmethod
+    def image(self, image_id: str) -> Image.Image:
+        """The picture, RGB, upright.
+
+        Raises:
+            DataError: No picture bears this id or its file cannot be read; the path and the remedy are named.
+        """

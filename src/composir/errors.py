@@ -1,0 +1,19 @@
+"""The one exception family that users meet: every message names the value, what is allowed, and the remedy."""
+
+from __future__ import annotations
+
+
+class ComposirError(Exception):
+    """A problem the user can mend; the command line prints its message without a traceback and exits with 1."""
+
+
+class UnknownNameError(ComposirError):
+    """A name that no part, option or key bears; the message lists the nearest known ones."""
+
+
+class DataError(ComposirError):
+    """A file or record that is missing, malformed or contradicts another."""
+
+
+class GalleryError(ComposirError):
+    """A gallery that is missing, was built by another method, or cannot serve the request."""
