@@ -5,10 +5,15 @@ A part outside the house is named "package.module:Class"; it needs no registrati
 
 from __future__ import annotations
 
+import ast
 import difflib
+import functools
 import importlib
+import importlib.util
+import inspect
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from composir.errors import ComposirError, UnknownNameError
 
@@ -21,10 +26,31 @@ def nearest(name: str, known: Iterable[str], what: str) -> UnknownNameError:
     return UnknownNameError(f"unknown {what} {name!r}; {hint}")
 
 
-def modules_in(package: str) -> list[str]:
-    """Names of the public modules and sub-packages of `package`, "base" left out."""
-    found = pkgutil.iter_modules(importlib.import_module(package).__path__)
-    return sorted(m.name for m in found if not m.name.startswith("_") and m.name != "base")
+def load_class(package: str, name: str, what: str, arguments: Mapping[str, object], leave_out: str = "") -> type:
+    """The class that bears `name`, its constructor known to take `arguments`.
+
+    Args:
+        package: Where the house keeps such parts.
+        name: A plug-in name, or "package.module:Class".
+        what: The kind of part, for messages.
+        arguments: Keyword arguments it is to be called with; the signature is the schema.
+        leave_out: A parameter that the caller fills, which no user may name.
+
+    Raises:
+        UnknownNameError: Unknown name or argument; the nearest known ones are listed.
+        ComposirError: An out-of-tree class that cannot be imported.
+    """
+    known = classes_in(package)
+    if ":" not in name and name not in known:
+        raise nearest(name, known, what)
+    kind = load_object(name if ":" in name else known[name], what)
+    if not isinstance(kind, type):
+        raise ComposirError(f"{what} {name!r} is {kind!r}; name a class as 'package.module:Class'")
+    allowed = [p for p in inspect.signature(kind).parameters if p != leave_out]
+    for key in arguments:
+        if key not in allowed:
+            raise nearest(key, allowed, f"argument of {what} {name!r}:")
+    return kind
 
 
 def load_object(spec: str, what: str) -> object:
@@ -38,3 +64,30 @@ def load_object(spec: str, what: str) -> object:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ComposirError(f"{what} {spec!r} cannot be loaded ({error}); write it as 'package.module:Class'") from error
+
+
+@functools.cache
+def classes_in(package: str) -> dict[str, str]:
+    """Every plug-in of a package: the `name = "..."` of each class in its files -> "module:Class".
+
+    Reads the sources instead of importing them, so that a list of names costs no import of torch.
+    """
+    found = {}
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+        spec = importlib.util.find_spec(module.name)
+        if spec is None or spec.origin is None:
+            continue
+        for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and (name := _name_attribute(node)):
+                found[name] = f"{module.name}:{node.name}"
+    return found
+
+
+def _name_attribute(node: ast.ClassDef) -> str | None:
+    """The literal assigned to `name` in a class body, if any."""
+    for statement in node.body:
+        target = statement.target if isinstance(statement, ast.AnnAssign) else None
+        value = statement.value if isinstance(statement, ast.AnnAssign) else None
+        if isinstance(target, ast.Name) and target.id == "name" and isinstance(value, ast.Constant):
+            return str(value.value)
+    return None

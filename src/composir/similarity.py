@@ -72,3 +72,33 @@ def _stable_top(scores: Tensor, index: Tensor, k: int) -> tuple[Tensor, Tensor]:
         index = index[keep].reshape(len(index), k)
     order = scores.sort(dim=1, descending=True, stable=True).indices
     return scores.gather(1, order), index.gather(1, order)
+
+
+def target_ranks(
+    query: Float[Tensor, "Q S D"],
+    gallery: Float[Tensor, "N T D"],
+    target: Int[Tensor, "Q"],
+    drop: Sequence[int] | None = None,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> Int[Tensor, "Q"]:
+    """The rank, from 1, of one gallery row for each query, under the tie rule of `top_k`: gallery order.
+
+    Args:
+        query: Unit vectors.
+        gallery: Unit vectors.
+        target: The row whose rank is asked; never the dropped one.
+        drop: For each query a row left out of the ranking, or -1.
+        chunk_bytes: Bound on the score block held at once.
+    """
+    rows = max(1, chunk_bytes // (4 * gallery.shape[0] * gallery.shape[1] * max(1, query.shape[1])))
+    everything = gallery.float()
+    unwanted = torch.as_tensor(drop) if drop is not None else torch.full((len(query),), -1)
+    place = torch.arange(gallery.shape[0])
+    ranks = []
+    for start in range(0, len(query), rows):
+        scores = maxsim(query[start : start + rows].float(), everything)
+        mine, out = target[start : start + rows, None], unwanted[start : start + rows, None]
+        own = scores.gather(1, mine)
+        ahead = (scores > own) | ((scores == own) & (place < mine))
+        ranks.append((ahead & (place != out)).sum(dim=1) + 1)
+    return torch.cat(ranks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -59,6 +59,18 @@ class Method(nn.Module):
     def loss(self, batch: dict[str, object]) -> dict[str, Tensor]:  # noqa: ARG002
         """{"loss": total, further parts}; only for methods that train."""
         raise ComposirError(f"method {self.name!r} has nothing to train; methods that train say so in `trains_on`")
+
+    def forward(self, batch: dict[str, object]) -> dict[str, Tensor]:
+        """The loss; under this name so that wrappers for several devices can stand around a method."""
+        return self.loss(batch)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; parts without a trainable parameter stay in eval mode, so that nothing frozen drifts."""
+        super().train(mode)
+        for module in self.modules():
+            if mode and not any(p.requires_grad for p in module.parameters()):
+                module.train(False)
+        return self
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
         """Trainable parameters for the optimiser: weight decay on matrices only, not on gains, biases and scales."""

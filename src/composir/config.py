@@ -1,0 +1,138 @@
+"""A run file: TOML with [backbone] [method] [data] [train] [eval], checked before anything heavy is imported.
+
+`[method]` and `[data]` keys are the constructor's arguments: there the signature is the schema, so they are passed on as
+they stand and checked where the part is built. An unknown key anywhere is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from composir.errors import ComposirError
+from composir.plugins import nearest
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PartConfig(BaseModel):
+    """A part by name; every other key is an argument of its constructor."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    name: str
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keys beside `name`."""
+        return dict(self.model_extra or {})
+
+
+class TrainConfig(_Strict):
+    """How to fit.
+
+    Attributes:
+        epochs: Passes over the training data.
+        batch_size: Pairs or triplets a step.
+        lr: Peak learning rate.
+        weight_decay: AdamW's, on matrices only.
+        warmup: Steps of linear warm-up, before a cosine to zero.
+        betas: AdamW's.
+        clip: Largest gradient norm; 0 for none.
+        precision: "no" is float32.
+        compile: Compile the image tower (needs a C++ compiler; one attention form: eager).
+        block: Pairs that stand next to each other in the data and are kept together in a batch where `block_share` says
+            so. With a catalogue ordered by look-alikes these are hard negatives.
+        block_share: Share of epochs whose batches are made of whole blocks, 0..1.
+        shift: Random shift of training pictures in pixels, up to this many each way.
+        flip: Mirror every second training picture.
+        seed: Of weights, order and augmentation.
+        workers: Processes that decode or draw.
+    """
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    lr: float = Field(gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: int = Field(default=0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = Field(default=1.0, ge=0)
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    compile: bool = False
+    block: int = Field(default=1, ge=1)
+    block_share: float = Field(default=0.0, ge=0, le=1)
+    shift: int = Field(default=0, ge=0)
+    flip: bool = False
+    seed: int = 0
+    workers: int = Field(default=2, ge=0)
+
+
+class EvalConfig(_Strict):
+    """When to validate and what decides which weights are the best."""
+
+    every: int = Field(default=1, ge=1, description="epochs between validations")
+    metric: str = "caption R@1"
+
+
+class RunConfig(_Strict):
+    """A whole run; the file name is the run name."""
+
+    backbone: PartConfig
+    method: PartConfig
+    data: PartConfig
+    train: TrainConfig
+    eval: EvalConfig = EvalConfig()
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file.
+
+    Args:
+        path: The TOML file.
+        overrides: "section.key=value" each, the value in TOML's spelling (bare words are taken as text).
+
+    Raises:
+        ComposirError: No such file, not TOML, an unknown or missing key, a value out of range; the key is named.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ComposirError(f"no run file at {path}; the published ones lie in configs/") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ComposirError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        _apply(content, override)
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise ComposirError(f"{path}: {_explain(error)}") from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    section, dot, name = key.strip().partition(".")
+    if not equals or not dot:
+        raise ComposirError(f"{override!r} is no override; write section.key=value, e.g. train.lr=1e-4")
+    try:
+        parsed = tomllib.loads(f"v = {value}")["v"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    content.setdefault(section, {})[name] = parsed
+
+
+def _explain(error: ValidationError) -> str:
+    """The first problem in a user's words; an unknown key gets its nearest neighbour."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        return f"[{'.'.join(where)}] {first['msg']} (given: {first.get('input')!r})"
+    model: type[BaseModel] = RunConfig
+    for part in where[:-1]:
+        inner = model.model_fields[part].annotation
+        model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+    return str(nearest(where[-1], model.model_fields, f"key in [{'.'.join(where[:-1]) or 'the file'}]"))

@@ -1,0 +1,262 @@
+"""A gallery on disk: the vectors of pictures and the files they come from, in two LanceDB tables.
+
+`images`: id, vector (T*D half floats), checksum. `files`: path -> id of its content or the reason why it was skipped,
+and the stamp that tells whether it changed. A picture under several paths has one row in `images`.
+
+Every step is one atomic commit of one table, and the order of commits makes each prefix of them a sound gallery:
+pictures are added before the files that point to them, files are removed before their pictures. Vectors are kept in
+half precision: the error of a score is below 2e-4, and disk, memory and search time are halved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import timedelta
+from pathlib import Path
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from composir.errors import GalleryError
+from composir.gallery.lock import exclusive
+from composir.gallery.scan import Stamp
+
+FORMAT = 1
+MANIFEST = "gallery.json"
+SKIPPED = "skipped.jsonl"
+DELETE_AT_ONCE = 500  # rows named in one delete statement
+MANY_PIECES = 8  # files on disk a table may be spread over before it is compacted
+FILES = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        ("id", pa.string()),
+        ("reason", pa.string()),
+        ("size", pa.int64()),
+        ("modified_ns", pa.int64()),
+        ("changed_ns", pa.int64()),
+        ("settled", pa.bool_()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a gallery was built with.
+
+    Attributes:
+        key: Gallery key; vectors of another key are not comparable.
+        method, backbone, repo, revision: What made the vectors, by name, source and pinned revision.
+        vectors: T, vectors per picture.
+        dim: D, width of a vector.
+        root: The indexed folder, absolute.
+        format: Version of the layout on disk.
+    """
+
+    key: str
+    method: str
+    backbone: str
+    repo: str
+    revision: str
+    vectors: int
+    dim: int
+    root: str
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file: `id` of its content (None if its bytes could not be read), `reason` if it was skipped, else ""."""
+
+    path: str
+    id: str | None
+    reason: str
+    stamp: Stamp
+
+
+class Gallery:
+    """An existing gallery; see `create` and `open`. Writing needs `writing()`, reading does not."""
+
+    def __init__(self, path: Path, manifest: Manifest):
+        self.path, self.manifest = path, manifest
+        # 0 = every read asks for the latest version; otherwise a handle shows the gallery as it was when opened.
+        database = lancedb.connect(str(path), read_consistency_interval=timedelta(0))
+        self._images, self._files = database.open_table("images"), database.open_table("files")
+
+    @classmethod
+    def create(cls, path: Path, manifest: Manifest) -> Gallery:
+        """Create an empty gallery; it appears at `path` complete or not at all.
+
+        Raises:
+            GalleryError: `path` holds something already.
+        """
+        path = path.absolute()
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            raise GalleryError(f"{path} exists and is no gallery; name a path that does not exist yet")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
+        database = lancedb.connect(str(building))
+        database.create_table("images", schema=_image_schema(manifest))
+        database.create_table("files", schema=FILES)
+        _write_manifest(building, manifest)
+        building.chmod(0o777 & ~_umask())
+        if path.exists():
+            path.rmdir()
+        building.rename(path)
+        return cls(path, manifest)
+
+    @classmethod
+    def open(cls, path: Path) -> Gallery:
+        """Open an existing gallery.
+
+        Raises:
+            GalleryError: There is none, or it was written by a newer composir.
+        """
+        path = path.absolute()
+        if not (path / MANIFEST).is_file():
+            what = "holds no gallery" if path.exists() else "does not exist"
+            raise GalleryError(f"{path} {what}; build one with: composir index FOLDER --gallery {path}")
+        try:
+            content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            if content["format"] > FORMAT:
+                raise GalleryError(f"{path} has format {content['format']}, this composir reads {FORMAT}; update composir")
+            return cls(path, Manifest(**{field.name: content[field.name] for field in fields(Manifest)}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise GalleryError(f"{path / MANIFEST} is damaged ({error}); remove {path} and index again") from error
+
+    def require(self, key: str, method: str, backbone: str) -> None:
+        """Refuse vectors of another kind.
+
+        Raises:
+            GalleryError: `key` is not the gallery's; both are named, with the command that builds a fitting gallery.
+        """
+        own = self.manifest
+        if key != own.key:
+            raise GalleryError(
+                f"{self.path} was built with gallery key {own.key} (method {own.method}, backbone {own.backbone}, "
+                f"revision {own.revision}); method {method} on backbone {backbone} has key {key} and cannot read it. "
+                f"Build a gallery for it: composir index {own.root} --gallery NEW_PATH --method {method} "
+                f"--backbone {backbone}"
+            )
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the gallery for one writer; the lock ends with the process, however it ends.
+
+        Raises:
+            GalleryError: Another process is writing.
+        """
+        with exclusive(self.path / "lock", f"{self.path} is being written by another process; wait until it is done"):
+            yield
+
+    def move_root(self, root: Path) -> None:
+        """Remember that the indexed folder lies elsewhere now."""
+        self.manifest = Manifest(**{**asdict(self.manifest), "root": str(root)})
+        _write_manifest(self.path, self.manifest)
+
+    def ids(self) -> set[str]:
+        """Ids of all stored pictures, those without a file included."""
+        return set(self._read(self._images, ["id"])["id"].to_pylist())
+
+    def files(self) -> dict[str, FileRow]:
+        """Path -> what is known of the file."""
+        columns = self._read(self._files, FILES.names).to_pydict()
+        rows = zip(*(columns[name] for name in FILES.names), strict=True)
+        return {path: FileRow(path, own, reason or "", Stamp(*stamp)) for path, own, reason, *stamp in rows}
+
+    def vectors(self) -> tuple[list[str], NDArray[np.float16], NDArray[np.uint32]]:
+        """All pictures by ascending id: ids, vectors (N, T, D), checksums as they were stored."""
+        table = self._read(self._images, ["id", "vector", "checksum"]).sort_by("id").combine_chunks()
+        flat = pa.FixedSizeListArray.flatten(table["vector"].combine_chunks())
+        shape = (table.num_rows, self.manifest.vectors, self.manifest.dim)
+        vectors = flat.to_numpy(zero_copy_only=False).reshape(shape)
+        return table["id"].to_pylist(), vectors, table["checksum"].to_numpy()
+
+    def add(self, ids: Sequence[str], vectors: NDArray[np.float16], files: Iterable[FileRow]) -> None:
+        """Commit new pictures (B, T, D), then the files that point to them or to pictures stored before."""
+        if ids:
+            flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
+            lists = pa.FixedSizeListArray.from_arrays(flat, self.manifest.vectors * self.manifest.dim)
+            sums = pa.array([checksum(i, v) for i, v in zip(ids, vectors, strict=True)], pa.uint32())
+            self._images.add(pa.table([list(ids), lists, sums], schema=_image_schema(self.manifest)))
+        if rows := [(f.path, f.id, f.reason or None, *asdict(f.stamp).values()) for f in files]:
+            table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=FILES)
+            insert = self._files.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
+            insert.execute(table)
+
+    def forget_files(self, paths: Iterable[str]) -> None:
+        """Remove files; their pictures stay until `drop_images` removes them."""
+        _delete(self._files, "path", paths)
+
+    def drop_images(self, ids: Iterable[str]) -> None:
+        """Remove pictures."""
+        _delete(self._images, "id", ids)
+
+    def damaged(self) -> list[str]:
+        """Ids of the pictures whose vectors differ from what was written."""
+        ids, vectors, sums = self.vectors()
+        return [i for i, vector, expected in zip(ids, vectors, sums, strict=True) if checksum(i, vector) != expected]
+
+    def compact(self) -> None:
+        """Join the many small pieces that many commits leave, and drop old versions; only while `writing`."""
+        for table in (self._images, self._files):
+            stats = table.stats().fragment_stats
+            if stats.num_fragments > MANY_PIECES or len(table.list_versions()) > MANY_PIECES:
+                with warnings.catch_warnings():
+                    # It warns that readers of old versions fail; `_read` reads again when that happens.
+                    warnings.filterwarnings("ignore", message="optimize", category=UserWarning)
+                    table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+
+    def write_skipped(self, skipped: Mapping[str, str]) -> Path:
+        """Write {"path", "reason"} lines of the skipped files beside the tables; returns where."""
+        lines = [json.dumps({"path": path, "reason": reason}, ensure_ascii=False) for path, reason in skipped.items()]
+        _replace(self.path / SKIPPED, "".join(f"{line}\n" for line in lines))
+        return self.path / SKIPPED
+
+    def _read(self, table: lancedb.table.Table, columns: list[str]) -> pa.Table:
+        try:
+            return table.search().select(columns).limit(None).to_arrow()
+        except (OSError, RuntimeError):  # compacted away under our hands: take the newer version
+            table.checkout_latest()
+            return table.search().select(columns).limit(None).to_arrow()
+
+
+def checksum(own_id: str, vector: NDArray[np.float16]) -> int:
+    """CRC-32 over id and vector, so that exchanged vectors are noticed too."""
+    return zlib.crc32(np.ascontiguousarray(vector), zlib.crc32(own_id.encode()))
+
+
+def _image_schema(manifest: Manifest) -> pa.Schema:
+    width = manifest.vectors * manifest.dim
+    return pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float16(), width)), ("checksum", pa.uint32())])
+
+
+def _delete(table: lancedb.table.Table, column: str, values: Iterable[str]) -> None:
+    quoted = [f"""'{value.replace("'", "''")}'""" for value in values]
+    for start in range(0, len(quoted), DELETE_AT_ONCE):
+        table.delete(f"{column} IN ({', '.join(quoted[start : start + DELETE_AT_ONCE])})")
+
+
+def _write_manifest(folder: Path, manifest: Manifest) -> None:
+    _replace(folder / MANIFEST, json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that it is old or new at every moment."""
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(text, encoding="utf-8")
+    os.replace(fresh, path)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

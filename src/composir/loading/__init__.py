@@ -1,0 +1,100 @@
+"""Ids -> pixels -> batches: pictures decoded in worker processes, in order, within bounded memory.
+
+Used by index, evaluation and training. This is not torch's DataLoader, for one reason: when a picture kills or hangs its
+worker, DataLoader ends the whole run, while here that picture is reported and a fresh worker goes on with the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, Literal
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from composir.backbones.transform import Transform
+from composir.errors import DataError
+from composir.loading.crew import Crew, Id, Read, decode_here
+
+__all__ = ["Batch", "default_workers", "pixel_batches"]
+
+PATIENCE = 10.0  # seconds one picture may take
+BATCHES_AHEAD = 2  # batches decoded in advance: one to be encoded next, one being filled
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[Id]):
+    """Decoded pictures in the order asked for.
+
+    Attributes:
+        ids: B ids.
+        pixels: (B, 3, S, S) uint8, as `Transform.pixels` gives them; `Transform.normalise` comes next.
+        failures: (id, reason) of the pictures met on the way that could not be decoded.
+    """
+
+    ids: tuple[Id, ...]
+    pixels: UInt8[Tensor, "B 3 S S"]
+    failures: tuple[tuple[Id, str], ...] = ()
+
+
+def default_workers() -> int:
+    """Half the cores this process may use, 1 to 8: on a CPU the encoder needs the cores more than the decoder does."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores // 2))
+
+
+def pixel_batches(
+    read: Read[Id],
+    ids: Iterable[Id],
+    transform: Transform,
+    batch_size: int,
+    workers: int | None = None,
+    *,
+    on_error: Literal["raise", "collect"] = "raise",
+    patience: float = PATIENCE,
+    seed: int | None = None,
+) -> Iterator[Batch[Id]]:
+    """Decode pictures ahead of their use; every batch but the last holds exactly `batch_size` of them.
+
+    Args:
+        read: Opens one picture; with workers it must be picklable: a module-level function, a partial, a bound method.
+        ids: Read lazily, at most `BATCHES_AHEAD` batches ahead.
+        transform: Its `pixels` is applied in the worker.
+        batch_size: B.
+        workers: Processes; None = `default_workers()`; 0 = decode here, without protection against files that hang.
+        on_error: "raise" stops at the first bad picture; "collect" leaves it out and lists it in `Batch.failures`.
+        patience: Seconds one picture may take before its worker is killed and it counts as bad.
+        seed: Makes a random transform repeatable, whatever the number of workers; None leaves it random.
+
+    Raises:
+        DataError: A picture cannot be decoded and `on_error` is "raise"; the message names it and the reason.
+    """
+    workers = default_workers() if workers is None else workers
+    if workers:
+        decoded = Crew(read, transform, workers, BATCHES_AHEAD * batch_size, patience, seed).decode(ids)
+    else:
+        decoded = decode_here(read, transform, ids, seed)
+    room, kept, failures = _room(batch_size, transform), [], []
+    try:
+        for item, pixels, reason in decoded:
+            if pixels is not None:
+                room.numpy()[len(kept)] = pixels
+                kept.append(item)
+            elif on_error == "raise":
+                raise DataError(f"{item}: {reason}; mend or remove the file")
+            else:
+                failures.append((item, reason))
+            if len(kept) == batch_size:
+                yield Batch(tuple(kept), room, tuple(failures))
+                room, kept, failures = _room(batch_size, transform), [], []
+        if kept or failures:
+            yield Batch(tuple(kept), room[: len(kept)], tuple(failures))
+    finally:
+        decoded.close()
+
+
+def _room(batch_size: int, transform: Transform) -> Tensor:
+    return torch.empty(batch_size, 3, transform.size, transform.size, dtype=torch.uint8)
