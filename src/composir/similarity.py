@@ -102,3 +102,9 @@ def target_ranks(
         ahead = (scores > own) | ((scores == own) & (place < mine))
         ranks.append((ahead & (place != out)).sum(dim=1) + 1)
     return torch.cat(ranks)
+
+
+def paired_scores(query: Float[Tensor, "Q S D"], items: Float[Tensor, "Q M T D"]) -> Float[Tensor, "Q M"]:
+    """Score each query against its own M items (CIRR's subsets), under the same formula as `maxsim`."""
+    products = torch.einsum("qsd,qmtd->qmst", query.float(), items.float())
+    return products.amax(dim=3).mean(dim=2)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -70,5 +71,5 @@ class Backbone(nn.Module):
         """
 
     @abstractmethod
-    def save_pretrained(self, folder: Path) -> None:
-        """Write the folder that `from_pretrained` of this class and of transformers both read."""
+    def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write the folder that `from_pretrained` of this class and of transformers both read; `dtype` is for storage."""

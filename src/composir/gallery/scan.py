@@ -117,7 +117,7 @@ def _add_file(scan: Scan, path: str, entry: os.DirEntry[str], now: float) -> Non
 
 
 def printable(path: str) -> str:
-    """`path` with bytes that are no Unicode written as \\xNN; such a path cannot be stored or sent as it is."""
+    r"""`path` with bytes that are no Unicode written as \xNN; such a path cannot be stored or sent as it is."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -139,5 +139,3 @@ def file_id(path: Path) -> str:
 def looks_like_id(text: str) -> bool:
     """Whether `text` has the form of an id."""
     return len(text) == ID_LENGTH and all(c in "0123456789abcdef" for c in text)
-
-

@@ -16,7 +16,7 @@ import os
 import tempfile
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from pathlib import Path
@@ -40,6 +40,7 @@ FILES = pa.schema(
         pa.field("path", pa.string(), nullable=False),
         ("id", pa.string()),
         ("reason", pa.string()),
+        ("detail", pa.string()),
         ("size", pa.int64()),
         ("modified_ns", pa.int64()),
         ("changed_ns", pa.int64()),
@@ -74,12 +75,21 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """One file: `id` of its content (None if its bytes could not be read), `reason` if it was skipped, else ""."""
+    """One file.
+
+    Attributes:
+        path: Relative to the root, POSIX style.
+        id: Of its content; None if its bytes were not read.
+        stamp: Taken before they were read.
+        reason: Why it was skipped, short; "" if it is indexed.
+        detail: The same in a sentence, or "".
+    """
 
     path: str
     id: str | None
-    reason: str
     stamp: Stamp
+    reason: str = ""
+    detail: str = ""
 
 
 class Gallery:
@@ -127,7 +137,9 @@ class Gallery:
         try:
             content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             if content["format"] > FORMAT:
-                raise GalleryError(f"{path} has format {content['format']}, this composir reads {FORMAT}; update composir")
+                raise GalleryError(
+                    f"{path} has format {content['format']}, this composir reads {FORMAT}; update composir"
+                )
             return cls(path, Manifest(**{field.name: content[field.name] for field in fields(Manifest)}))
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryError(f"{path / MANIFEST} is damaged ({error}); remove {path} and index again") from error
@@ -170,7 +182,7 @@ class Gallery:
         """Path -> what is known of the file."""
         columns = self._read(self._files, FILES.names).to_pydict()
         rows = zip(*(columns[name] for name in FILES.names), strict=True)
-        return {path: FileRow(path, own, reason or "", Stamp(*stamp)) for path, own, reason, *stamp in rows}
+        return {path: FileRow(path, own, Stamp(*stamp), reason, detail) for path, own, reason, detail, *stamp in rows}
 
     def vectors(self) -> tuple[list[str], NDArray[np.float16], NDArray[np.uint32]]:
         """All pictures by ascending id: ids, vectors (N, T, D), checksums as they were stored."""
@@ -187,7 +199,7 @@ class Gallery:
             lists = pa.FixedSizeListArray.from_arrays(flat, self.manifest.vectors * self.manifest.dim)
             sums = pa.array([checksum(i, v) for i, v in zip(ids, vectors, strict=True)], pa.uint32())
             self._images.add(pa.table([list(ids), lists, sums], schema=_image_schema(self.manifest)))
-        if rows := [(f.path, f.id, f.reason or None, *asdict(f.stamp).values()) for f in files]:
+        if rows := [(f.path, f.id, f.reason, f.detail, *asdict(f.stamp).values()) for f in files]:
             table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=FILES)
             insert = self._files.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
             insert.execute(table)
@@ -215,10 +227,10 @@ class Gallery:
                     warnings.filterwarnings("ignore", message="optimize", category=UserWarning)
                     table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
 
-    def write_skipped(self, skipped: Mapping[str, str]) -> Path:
-        """Write {"path", "reason"} lines of the skipped files beside the tables; returns where."""
-        lines = [json.dumps({"path": path, "reason": reason}, ensure_ascii=False) for path, reason in skipped.items()]
-        _replace(self.path / SKIPPED, "".join(f"{line}\n" for line in lines))
+    def write_skipped(self, rows: Iterable[FileRow]) -> Path:
+        """Write a {"path", "reason", "detail"} line for each skipped file beside the tables; returns where."""
+        told = ({"path": row.path, "reason": row.reason, "detail": row.detail} for row in rows)
+        _replace(self.path / SKIPPED, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in told))
         return self.path / SKIPPED
 
     def _read(self, table: lancedb.table.Table, columns: list[str]) -> pa.Table:
@@ -231,7 +243,7 @@ class Gallery:
 
 def checksum(own_id: str, vector: NDArray[np.float16]) -> int:
     """CRC-32 over id and vector, so that exchanged vectors are noticed too."""
-    return zlib.crc32(np.ascontiguousarray(vector), zlib.crc32(own_id.encode()))
+    return zlib.crc32(vector.tobytes(), zlib.crc32(own_id.encode()))
 
 
 def _image_schema(manifest: Manifest) -> pa.Schema:

@@ -11,7 +11,7 @@ _BYTES_PER_PIXEL = 8
 """Working memory behind one pixel of `Limits.max_pixels`: Pillow stores the source and the RGB result in 4 each."""
 
 _COSTLY_FORMATS = {"WEBP": 20.0, "AVIF": 16.0, "HEIC": 16.0}
-_COSTLY_MODES = {"I": 16.0, "F": 16.0, "I;16": 10.0, "I;16B": 10.0, "I;16L": 10.0, "I;16N": 10.0}
+_COSTLY_MODES = {"I": 32.0, "F": 32.0, "I;16": 10.0, "I;16B": 10.0, "I;16L": 10.0, "I;16N": 10.0}
 """Bytes per pixel where 8 do not suffice: WebP keeps two canvases and a copy, grey numbers pass through numpy."""
 
 _SHORTEST_ROW = 6
@@ -43,7 +43,7 @@ class Limits:
         max_pixels: Width times height as the header claims them, before any `min_side` reduction, so that a file is
             allowed or refused alike for index and thumbnail. It bounds memory too, at 8 bytes a pixel (800 MB):
             a format that needs more while it decodes gets fewer pixels. WebP 40 %, AVIF and HEIC 50 %, progressive
-            JPEG 80 % (67 % in CMYK), 16-bit grey 80 % and 32-bit grey 50 %.
+            JPEG 80 % (67 % in CMYK), 16-bit grey 80 % and 32-bit grey 25 %.
         max_frames: Frames that the file claims. Only frame 0 is ever decoded; the cap refuses a file whose table of
             frames is itself the attack. A TIFF chain that loops ends where it loops.
     """
@@ -77,11 +77,10 @@ def check_frames(frames: int, limits: Limits, title: str) -> None:
         )
 
 
-def check_pixels(image: Any, kind: str, limits: Limits, title: str) -> None:
-    """Raise `ImageError` for an opened, undecoded picture above `max_pixels`."""
-    # After draft() a JPEG's size is the reduced one; decoderconfig then begins with the divisor.
+def check_pixels(image: Any, kind: str, full_size: tuple[int, int], limits: Limits, title: str) -> None:
+    """Raise `ImageError` for an opened, undecoded picture above `max_pixels`; `full_size` is that before `draft`."""
+    width, height = full_size
     divisor = image.decoderconfig[0] if kind == "JPEG" and image.decoderconfig else 1
-    width, height = image.width * divisor, image.height * divisor
     dearness = max(1.0, working_bytes(image, kind, divisor) / _BYTES_PER_PIXEL)
     counted = round(max(width, _SHORTEST_ROW) * height * dearness)
     if counted > limits.max_pixels:

@@ -67,9 +67,10 @@ def load_image(
             reader.seek(0)
             image = plugin(kind, title)(reader)
             check_frames(_claimed_frames(image, kind), limits, title)
+            full_size = image.size
             if min_side and kind == "JPEG":
                 image.draft(None, (min_side, min_side))
-            check_pixels(image, kind, limits, title)
+            check_pixels(image, kind, full_size, limits, title)
             image.load()
             turn = _TURNS.get(_orientation(image, kind))
             picture = to_rgb(image)

@@ -42,8 +42,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _grey_to_rgb(image)
     if image.has_transparency_data:
-        # Only these two paste their own alpha; everything else (La, PA, a transparent index) is spelled out first.
-        source = image if image.mode in ("RGBA", "LA") and "transparency" not in image.info else image.convert("RGBA")
+        source = image
+        if image.mode not in ("RGBA", "LA"):  # only these two can be their own mask
+            source = image.convert("LA" if image.mode == "La" else "RGBA")
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(source, (0, 0), source)
         return canvas

@@ -91,7 +91,9 @@ def fenced(title: str, kind: str) -> Iterator[None]:
     # struct.error, zlib.error, IndexError, KeyError, TypeError, AttributeError, ZeroDivisionError, OverflowError,
     # EOFError, RuntimeError, and next year's. Nothing but Pillow and the code that reads its objects runs inside.
     except Exception as error:
-        cut = isinstance(error, (EOFError, struct.error)) or "truncated" in str(error).lower()
+        # While opening, Pillow wraps what a missing byte raises in a SyntaxError.
+        ends = (EOFError, struct.error, IndexError)
+        cut = isinstance(error, ends) or isinstance(error.__cause__, ends) or "truncated" in str(error).lower()
         what = "is truncated" if cut else "is damaged or of a kind that is not read"
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         message = f"{title}: this {kind} {what} ({said}); copy it again, or open and save it in an image editor"

@@ -1,7 +1,7 @@
 """Ids -> pixels -> batches: pictures decoded in worker processes, in order, within bounded memory.
 
-Used by index, evaluation and training. This is not torch's DataLoader, for one reason: when a picture kills or hangs its
-worker, DataLoader ends the whole run, while here that picture is reported and a fresh worker goes on with the rest.
+Used by index, evaluation and training. This is not torch's DataLoader, for one reason: when a picture kills or hangs
+its worker, DataLoader ends the whole run, while here that picture is reported and a fresh worker goes on with the rest.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from composir.backbones.transform import Transform
 from composir.errors import DataError
-from composir.loading.crew import Crew, Id, Read, decode_here
+from composir.loading.crew import Crew, decode_here
+from composir.loading.worker import Decoder, Failure, Id, Read
 
-__all__ = ["Batch", "default_workers", "pixel_batches"]
+__all__ = ["Batch", "Failure", "default_workers", "pixel_batches"]
 
 PATIENCE = 10.0  # seconds one picture may take
 BATCHES_AHEAD = 2  # batches decoded in advance: one to be encoded next, one being filled
@@ -32,12 +33,12 @@ class Batch(Generic[Id]):
     Attributes:
         ids: B ids.
         pixels: (B, 3, S, S) uint8, as `Transform.pixels` gives them; `Transform.normalise` comes next.
-        failures: (id, reason) of the pictures met on the way that could not be decoded.
+        failures: Id and failure of each picture met on the way that could not be decoded.
     """
 
     ids: tuple[Id, ...]
     pixels: UInt8[Tensor, "B 3 S S"]
-    failures: tuple[tuple[Id, str], ...] = ()
+    failures: tuple[tuple[Id, Failure], ...] = ()
 
 
 def default_workers() -> int:
@@ -73,20 +74,19 @@ def pixel_batches(
         DataError: A picture cannot be decoded and `on_error` is "raise"; the message names it and the reason.
     """
     workers = default_workers() if workers is None else workers
-    if workers:
-        decoded = Crew(read, transform, workers, BATCHES_AHEAD * batch_size, patience, seed).decode(ids)
-    else:
-        decoded = decode_here(read, transform, ids, seed)
+    decoder = Decoder(read, transform, seed, patience)
+    slots = BATCHES_AHEAD * batch_size
+    decoded = Crew(decoder, workers, slots).decode(ids) if workers else decode_here(decoder, ids)
     room, kept, failures = _room(batch_size, transform), [], []
     try:
-        for item, pixels, reason in decoded:
-            if pixels is not None:
-                room.numpy()[len(kept)] = pixels
+        for item, result in decoded:
+            if not isinstance(result, Failure):
+                room.numpy()[len(kept)] = result
                 kept.append(item)
             elif on_error == "raise":
-                raise DataError(f"{item}: {reason}; mend or remove the file")
+                raise DataError(f"{item}: {result.detail or result.reason}; mend or remove the file")
             else:
-                failures.append((item, reason))
+                failures.append((item, result))
             if len(kept) == batch_size:
                 yield Batch(tuple(kept), room, tuple(failures))
                 room, kept, failures = _room(batch_size, transform), [], []

@@ -9,45 +9,38 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.util
 import math
 import multiprocessing
-import os
 import pickle
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from composir.backbones.transform import Transform
 from composir.errors import ComposirError
+from composir.loading import worker as worker_side
+from composir.loading.worker import Decoder, Failure, Id
 
-Id = TypeVar("Id", bound=Hashable)
-Read = Callable[[Id], Image.Image]
-Decoded = Generator[tuple[Id, NDArray[np.uint8] | None, str]]  # id, pixels or None, why they are None
+Decoded = Generator[tuple[Id, NDArray[np.uint8] | Failure]]
 
 START_PATIENCE = 120.0  # seconds until a worker must have started: importing torch from a cold disk is slow
-MEMORY_LIMIT = 2 * 2**30  # bytes one worker may allocate, where the system can enforce it
-NICENESS = 5  # the encoder goes first: a worker takes what it leaves, and all of it when the encoder waits
-REASON_LENGTH = 300
 SLACK = 2.0  # seconds the master waits for a worker's own alarm clock, which not every system has
 
 
-def decode_here(read: Read[Id], transform: Transform, ids: Iterable[Id], seed: int | None) -> Decoded[Id]:
+def decode_here(decoder: Decoder[Id], ids: Iterable[Id]) -> Decoded[Id]:
     """Decode in this process, one by one; the array given out is overwritten by the next picture."""
-    out = np.empty((3, transform.size, transform.size), dtype=np.uint8)
+    size = decoder.transform.size
+    out = np.empty((3, size, size), dtype=np.uint8)
     for position, item in enumerate(ids):
-        reason = _attempt(read, transform, item, out, _seed_of(seed, position))
-        yield item, None if reason else out, reason
+        failure = decoder(position, item, out)
+        yield item, failure or out
 
 
 @dataclass
@@ -68,19 +61,17 @@ class _Worker:
 class Crew(Generic[Id]):
     """`workers` processes that decode into `slots` pictures' worth of shared memory."""
 
-    def __init__(
-        self, read: Read[Id], transform: Transform, workers: int, slots: int, patience: float, seed: int | None
-    ):
+    def __init__(self, decoder: Decoder[Id], workers: int, slots: int):
         server = "forkserver" in multiprocessing.get_all_start_methods()
         self._context: Any = multiprocessing.get_context("forkserver" if server else "spawn")
         if server:
-            self._context.set_forkserver_preload([__name__])
-        self._shape = (slots, 3, transform.size, transform.size)
+            self._context.set_forkserver_preload([worker_side.__name__])
+        self._shape = (slots, 3, decoder.transform.size, decoder.transform.size)
         self._memory = self._context.RawArray(ctypes.c_uint8, math.prod(self._shape))
         self._pixels = np.frombuffer(self._memory, dtype=np.uint8).reshape(self._shape)
-        self._read, self._transform, self._patience, self._seed = read, transform, patience, seed
+        self._decoder, self._patience = decoder, decoder.patience
         self._jobs: dict[int, tuple[int, Id]] = {}  # slot -> (position in the stream, id), as sent
-        self._done: dict[int, str] = {}  # slot -> reason, "" for success
+        self._done: dict[int, Failure | None] = {}  # slot -> how it went
         self._suspects: set[int] = set()  # slots whose worker has died once
         self._workers: list[_Worker] = []
         self._count = min(workers, slots)
@@ -98,9 +89,9 @@ class Crew(Generic[Id]):
                 slot = order.popleft()
                 while slot not in self._done:
                     self._listen()
-                reason = self._done.pop(slot)
+                failure = self._done.pop(slot)
                 self._suspects.discard(slot)
-                yield self._jobs.pop(slot)[1], None if reason else self._pixels[slot], reason
+                yield self._jobs.pop(slot)[1], failure or self._pixels[slot]
                 free.append(slot)
         finally:
             for worker in self._workers:
@@ -121,9 +112,8 @@ class Crew(Generic[Id]):
 
     def _start(self) -> _Worker:
         mine, theirs = self._context.Pipe()
-        task = (self._read, self._transform, self._seed, self._patience)
-        arguments = (theirs, self._memory, self._shape, *task)
-        process = self._context.Process(target=_work, args=arguments, daemon=True, name="composir-decoder")
+        arguments = (theirs, self._memory, self._shape, self._decoder)
+        process = self._context.Process(target=worker_side.work, args=arguments, daemon=True, name="composir-decoder")
         try:
             process.start()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -140,7 +130,7 @@ class Crew(Generic[Id]):
         for pipe in wait(list(busy), timeout=max(0.0, rest)):
             worker = busy.pop(pipe)  # type: ignore[arg-type]
             try:
-                slot, reason = worker.pipe.recv()
+                slot, failure = worker.pipe.recv()
             except (EOFError, OSError):
                 self._replace(worker, _cause(worker))
                 continue
@@ -149,7 +139,7 @@ class Crew(Generic[Id]):
                 worker.started = True
             else:
                 worker.queue.remove(slot)
-                self._done[slot] = reason
+                self._done[slot] = failure
         for worker in busy.values():
             if worker.late(self._patience + SLACK) >= 0:
                 self._replace(worker, None)
@@ -167,9 +157,9 @@ class Crew(Generic[Id]):
             )
         queue = list(worker.queue)
         if cause is None:
-            self._done[queue.pop(0)] = f"took longer than {self._patience:g} s to decode"
+            self._done[queue.pop(0)] = Failure("too slow", f"not decoded after {self._patience:g} s")
         elif queue[0] in self._suspects:
-            self._done[queue.pop(0)] = f"kills its decoder ({cause})"
+            self._done[queue.pop(0)] = Failure("crashes the decoder", f"its decoding process ended with {cause}, twice")
         else:
             self._suspects.add(queue[0])
         fresh = self._start()
@@ -193,62 +183,3 @@ def _cause(worker: _Worker) -> str | None:
     if code == -getattr(signal, "SIGALRM", 0):
         return None
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-
-
-def _work(
-    pipe: Connection,
-    memory: Any,
-    shape: tuple[int, ...],
-    read: Read[Any],
-    transform: Transform,
-    seed: int | None,
-    patience: float,
-) -> None:
-    """Body of a worker: one picture after another until the pipe closes, be it that the master was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the master decides
-    _restrict()
-    pixels = np.frombuffer(memory, dtype=np.uint8).reshape(shape)
-    with contextlib.suppress(EOFError, OSError):
-        pipe.send((None, ""))
-        while True:
-            slot, position, item = pipe.recv()
-            _alarm(patience)
-            reason = _attempt(read, transform, item, pixels[slot], _seed_of(seed, position))
-            _alarm(0)
-            pipe.send((slot, reason))
-
-
-def _alarm(seconds: float) -> None:
-    """Let the system end this process after that time, even inside a C library and without a master; 0 calls it off."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _restrict() -> None:
-    """Step back behind the encoder, and fail with MemoryError rather than eat the machine's memory."""
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
-    if importlib.util.find_spec("resource"):
-        import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        limit = MEMORY_LIMIT if hard == resource.RLIM_INFINITY else min(hard, MEMORY_LIMIT)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
-
-
-def _attempt(read: Read[Id], transform: Transform, item: Id, out: NDArray[np.uint8], seed: int | None) -> str:
-    """Decode into `out`; returns why it failed, or "". Any exception counts: the bytes come from strangers."""
-    try:
-        with contextlib.nullcontext() if seed is None else torch.random.fork_rng(devices=[]):
-            if seed is not None:
-                torch.manual_seed(seed)
-            out[:] = transform.pixels(read(item))
-    except Exception as error:
-        told = getattr(error, "reason", None) or (error if isinstance(error, ComposirError) else repr(error))
-        return str(told)[:REASON_LENGTH]
-    return ""
-
-
-def _seed_of(seed: int | None, position: int) -> int | None:
-    """Of one picture: depends on its place in the stream, not on the worker it falls to."""
-    return None if seed is None else (seed * 1_000_003 + position) % 2**63

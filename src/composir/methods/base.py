@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class Method(nn.Module):
 
     @abstractmethod
     def compose(
-        self, reference: Float[Tensor, "B R C"], texts: Sequence[str], **controls: object
+        self, reference: Float[Tensor, "B R C"], texts: Sequence[str], *args: Any, **controls: Any
     ) -> Float[Tensor, "B S D"]:
         """Unit query vectors of (reference, text); `controls` are those the class names."""
 

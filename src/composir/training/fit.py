@@ -85,7 +85,7 @@ def fit(
         accelerator.backward(losses["loss"])
         if clip > 0:
             accelerator.clip_grad_norm_(trainable, clip)
-        rate = schedule.get_last_lr()[0]
+        rate = float(schedule.get_last_lr()[0])
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()

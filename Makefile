@@ -1,0 +1,61 @@
+# `make demo`, `make test`, `make check`: each sets up what it needs in .venv, with plain pip.
+PYTHON ?= python3
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: help demo test test-slow check format lint types layers budget bench clean
+
+help:
+	@echo "make demo       draw 2,000 garments, index them, answer three composed queries"
+	@echo "make test       the test suite: CPU, no network"
+	@echo "make test-slow  full-size architectures, long kill tests"
+	@echo "make check      format, lint, types, layers, file sizes, tests: what CI runs"
+	@echo "make bench      every figure in benchmarks/results (about 30 minutes)"
+	@echo "make format     rewrite the sources in the house style"
+
+.venv/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "composir needs Python 3.11 or newer; say make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: .venv/pyvenv.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.installed-dev: .venv/pyvenv.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch .venv/.installed $@
+
+demo: .venv/.installed
+	$(BIN)/composir demo
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+test-slow: .venv/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+check: .venv/.installed-dev lint types layers budget test
+
+format: .venv/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/.installed-dev
+	$(BIN)/basedpyright
+
+layers: .venv/.installed-dev
+	$(BIN)/lint-imports
+
+budget: .venv/.installed-dev
+	$(BIN)/python tests/budget.py
+
+bench: .venv/.installed-dev
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf .venv build dist demo

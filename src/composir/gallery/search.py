@@ -1,0 +1,67 @@
+"""Exact search over a gallery held in memory; the score itself comes from `composir.similarity`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from composir.gallery.store import Gallery
+from composir.similarity import top_k
+from composir.types import Hit
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A gallery as it was at one moment, by ascending id: that is the order of equal scores.
+
+    Ids depend on content alone, so neither the order of indexing nor a rename changes a ranking.
+
+    Attributes:
+        ids: Ascending.
+        rows: Id -> row.
+        paths: For each row all paths that hold this picture, sorted; a hit shows the first.
+        vectors: (N, T, D) half precision, unit length.
+    """
+
+    ids: list[str]
+    rows: dict[str, int]
+    paths: list[tuple[str, ...]]
+    vectors: Float[Tensor, "N T D"]
+
+    @classmethod
+    def load(cls, gallery: Gallery) -> Self:
+        """Read a gallery; pictures without a file, left by an interrupted run, are not searched."""
+        # Files first: every picture they point to was committed before them.
+        places: dict[str, list[str]] = {}
+        for row in gallery.files().values():
+            if row.id is not None and not row.reason:
+                places.setdefault(row.id, []).append(row.path)
+        ids, vectors, _ = gallery.vectors()
+        kept = [row for row, i in enumerate(ids) if i in places]
+        own = [ids[row] for row in kept]
+        paths = [tuple(sorted(places[i])) for i in own]
+        rows = {i: row for row, i in enumerate(own)}
+        return cls(own, rows, paths, torch.from_numpy(vectors[np.asarray(kept, dtype=np.intp)]))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def search(self, query: Float[Tensor, "1 S D"], k: int, drop: str | None = None) -> list[Hit]:
+        """The k best pictures, best first, equal scores by ascending id.
+
+        Args:
+            query: Unit vectors of one query.
+            k: How many at most.
+            drop: Id of a picture to leave out; one that is not in the gallery changes nothing.
+        """
+        unwanted = -1 if drop is None else self.rows.get(drop, -1)
+        if k < 1 or len(self) <= (unwanted >= 0):
+            return []
+        scores, found = top_k(query, self.vectors, k, [unwanted])
+        best = zip(found[0].tolist(), scores[0].tolist(), strict=True)
+        return [Hit(rank, self.ids[row], self.paths[row][0], score) for rank, (row, score) in enumerate(best, start=1)]

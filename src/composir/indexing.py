@@ -1,0 +1,249 @@
+"""Folder -> gallery: find what changed, decode, encode, commit; interrupted at any point, the next run goes on.
+
+Each file is looked at once. Size and times tell the unchanged ones; the others are read and known by their content,
+so that renames and copies cost no encoding; what is left is decoded in worker processes while the encoder works.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from composir.errors import DataError, GalleryError
+from composir.gallery.account import Report, account
+from composir.gallery.picture import ItemReader, identified
+from composir.gallery.scan import Scan, Stamp, walk
+from composir.gallery.store import FileRow, Gallery, Manifest
+from composir.loading import Batch, Failure, pixel_batches
+from composir.methods.base import Method
+from composir.types import Item
+
+COMMIT_SECONDS = 2.0  # what a kill costs at most; a commit takes 10 ms
+COMPACT_COMMITS = 256  # commits after which the small pieces are joined, so that a long run does not slow down
+PASSING = frozenset({"changed", "unreadable", "missing file"})  # reasons that may be gone by the next run
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is, in files that are new or changed: `done` of `total`; `encoded` pictures, `skipped` files."""
+
+    done: int
+    total: int
+    encoded: int
+    skipped: int
+
+
+def create_gallery(path: Path, method: Method, root: Path) -> Gallery:
+    """Create an empty gallery for the vectors of `method`.
+
+    Raises:
+        GalleryError: Something else lies at `path`.
+    """
+    transform, source = method.transform("gallery"), method.backbone.source
+    blank = torch.zeros(1, 3, transform.size, transform.size, dtype=torch.uint8)
+    _, vectors, dim = encode(method, blank).shape
+    key = method.gallery_key()
+    manifest = Manifest(key, method.name, source.name, source.repo, source.revision, vectors, dim, str(_folder(root)))
+    return Gallery.create(path, manifest)
+
+
+def index_folder(
+    gallery: Gallery,
+    method: Method,
+    root: Path,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    follow_symlinks: bool = False,
+    retry_skipped: bool = False,
+    verify: bool = False,
+    new_root: bool = False,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Report:
+    """Make the gallery hold what the folder holds; nothing in the folder is changed.
+
+    Args:
+        gallery: Of the method's gallery key.
+        method: Its gallery side encodes.
+        root: The folder; the one indexed before, or the place it was moved to.
+        batch_size: Pictures encoded at once.
+        workers: Decoding processes, see `pixel_batches`.
+        follow_symlinks: Go through symbolic links.
+        retry_skipped: Try files again that were skipped and have not changed, e.g. after installing HEIC support.
+        verify: Check every stored vector first and encode damaged ones again.
+        new_root: Allow another folder although the one indexed before still exists.
+        progress: Told after each batch and each commit.
+
+    Raises:
+        GalleryError: Foreign key, another writer, another folder, a folder that lost all its files.
+        DataError: `root` is no folder.
+    """
+    began = time.monotonic()
+    root = _folder(root)
+    gallery.require(method.gallery_key(), method.name, method.backbone.source.name)
+    with gallery.writing():
+        _settle_root(gallery, root, new_root)
+        if verify:
+            gallery.drop_images(gallery.damaged())
+        scan, before = walk(root, follow_symlinks=follow_symlinks), gallery.files()
+        if before and not scan.files and not scan.closed:
+            raise GalleryError(
+                f"{root} holds no files any more, but the gallery has {len(before)}; mount or restore the folder, "
+                f"or remove the gallery {gallery.path} if the pictures are gone for good"
+            )
+        run = _Run(gallery, before, retry_skipped, progress)
+        changed = run.changed(scan)
+        transform = method.transform("gallery")
+        read = ItemReader(root, transform.size)
+        fresh = run.fresh(root, changed)
+        for batch in pixel_batches(read, fresh, transform, batch_size, workers, on_error="collect"):
+            run.take(batch, encode(method, batch.pixels))
+        kept = [path for path in before if path not in scan.files and scan.hides(path)]
+        run.finish(scan, kept)
+        report = account(gallery, scan, before, kept, encoded=run.encoded, seconds=time.monotonic() - began)
+        gallery.write_skipped(report.skipped)
+    return report
+
+
+@torch.inference_mode()
+def encode(method: Method, pixels: Tensor) -> Float[Tensor, "B T D"]:
+    """Gallery vectors of uint8 pictures (B, 3, S, S); when the device is out of memory, in halves."""
+    device = next(method.parameters()).device
+    try:
+        return method.encode_gallery(method.transform("gallery").normalise(pixels.to(device))).float().cpu()
+    except torch.OutOfMemoryError:
+        if len(pixels) < 2:
+            raise
+    torch.cuda.empty_cache()
+    return torch.cat([encode(method, half) for half in pixels.tensor_split(2)])
+
+
+def _folder(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataError(f"{root} is {'not a folder' if root.exists() else 'missing'}; name the folder of pictures")
+    return root.resolve()
+
+
+def _settle_root(gallery: Gallery, root: Path, new_root: bool) -> None:
+    old = Path(gallery.manifest.root)
+    if old == root:
+        return
+    if old.is_dir() and not new_root:
+        raise GalleryError(
+            f"{gallery.path} is the gallery of {old}, not of {root}: files that are not in {root} would vanish from it. "
+            "Name another --gallery, or pass --new-root if the pictures have moved"
+        )
+    gallery.move_root(root)
+
+
+class _Run:
+    """What is under way: files whose content is being decoded, and rows that wait for the next commit."""
+
+    def __init__(
+        self, gallery: Gallery, before: dict[str, FileRow], retry_skipped: bool, progress: Callable[[Progress], None]
+    ):
+        self._gallery, self._before, self._progress = gallery, before, progress
+        self._stored = gallery.ids()
+        self._retry = retry_skipped
+        # Broken content stays broken under another name.
+        broken = (row for row in before.values() if row.reason and row.id and not retry_skipped)
+        self._broken = {row.id: Failure(row.reason, row.detail) for row in broken}
+        self._waiting: dict[str, list[FileRow]] = {}
+        self._rows: list[FileRow] = []
+        self._ids: list[str] = []
+        self._vectors: list[Tensor] = []
+        self._committed, self._commits = time.monotonic(), 0
+        self._done, self._total, self._skipped = 0, 0, 0
+        self.encoded = 0
+
+    def changed(self, scan: Scan) -> list[tuple[str, Stamp]]:
+        """The files to read: new, touched, or incompletely known."""
+        files = [(path, stamp) for path, stamp in scan.files.items() if not self._known(path, stamp)]
+        self._total = len(files)
+        self._tell()
+        return files
+
+    def _known(self, path: str, stamp: Stamp) -> bool:
+        row = self._before.get(path)
+        if row is None or not row.stamp.same_as(stamp):
+            return False
+        return not self._retry if row.reason else row.id in self._stored
+
+    def fresh(self, root: Path, files: list[tuple[str, Stamp]]) -> Iterator[Item]:
+        """Those whose content is in the gallery neither by this name nor by another; the others are settled here."""
+        for row in identified(root, files):
+            own = row.id
+            if row.reason or own is None or own in self._stored:
+                self._settle(row)
+            elif own in self._broken:
+                self._settle(replace(row, reason=self._broken[own].reason, detail=self._broken[own].detail))
+            elif own in self._waiting:
+                self._waiting[own].append(row)
+            else:
+                self._waiting[own] = [row]
+                yield Item(own, row.path)
+
+    def take(self, batch: Batch[Item], vectors: Float[Tensor, "B T D"]) -> None:
+        """Settle the files of a batch."""
+        for item, failure in batch.failures:
+            self._fail(item, failure)
+        for item, vector in zip(batch.ids, vectors, strict=True):
+            if not bool(vector.isfinite().all()):
+                self._fail(item, Failure("no finite vector", "the encoder gave infinite or undefined numbers"))
+                continue
+            self._stored.add(item.id)
+            self._ids.append(item.id)
+            self._vectors.append(vector)
+            self.encoded += 1
+            for row in self._waiting.pop(item.id):
+                self._settle(row)
+        self._tell()
+
+    def _fail(self, item: Item, failure: Failure) -> None:
+        passing = failure.reason in PASSING
+        if not passing:
+            self._broken[item.id] = failure
+        for row in self._waiting.pop(item.id):
+            told = replace(row, reason=failure.reason, detail=failure.detail)
+            # Not to be taken as known by the next run, and its content not to be thought broken.
+            self._settle(replace(told, id=None, stamp=replace(row.stamp, settled=False)) if passing else told)
+
+    def _settle(self, row: FileRow) -> None:
+        self._rows.append(row)
+        self._done += 1
+        self._skipped += bool(row.reason)
+        if time.monotonic() - self._committed > COMMIT_SECONDS:
+            self.commit()
+            self._tell()
+
+    def _tell(self) -> None:
+        self._progress(Progress(self._done, self._total, self.encoded, self._skipped))
+
+    def commit(self) -> None:
+        """Write what is settled."""
+        vectors = torch.stack(self._vectors).half().numpy() if self._vectors else np.empty((0, 0, 0), np.float16)
+        self._gallery.add(self._ids, vectors, self._rows)
+        self._ids, self._vectors, self._rows = [], [], []
+        self._commits += 1
+        if self._commits % COMPACT_COMMITS == 0:
+            self._gallery.compact()
+        self._committed = time.monotonic()
+
+    def finish(self, scan: Scan, kept: list[str]) -> None:
+        """Write the rest, then take out what is gone: files first, then pictures without a file."""
+        self._rows += [
+            FileRow(path, None, Stamp(0, 0, 0, False), "unreachable", why) for path, why in scan.refused.items()
+        ]
+        self.commit()
+        present = scan.files.keys() | scan.refused.keys() | set(kept)
+        self._gallery.forget_files(path for path in self._before if path not in present)
+        used = {row.id for row in self._gallery.files().values() if not row.reason}
+        self._gallery.drop_images(self._gallery.ids() - used)
+        self._gallery.compact()
