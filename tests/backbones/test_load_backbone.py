@@ -70,6 +70,16 @@ def test_tiny_ones_need_nothing(name, offline):
     assert backbone.embed_text(["red"]).shape == (1, backbone.dim)
 
 
+def test_source_leads_back_to_the_same_weights(saved, monkeypatch):
+    monkeypatch.setitem(catalog.EMBEDDED, "wardrobe-clip", saved)
+    for backbone in (ClipBackbone.tiny(seed=7), load_backbone("wardrobe-clip"), load_backbone(str(saved))):
+        again = load_backbone(backbone.source.name, backbone.source.revision)
+        assert again.source == backbone.source
+        assert torch.equal(again.embed_text(["red"]), backbone.embed_text(["red"]))
+    with pytest.raises(ComposirError, match="seed-0"):
+        load_backbone("clip-tiny", "main")
+
+
 def test_folder(saved):
     backbone = load_backbone(str(saved))
     assert backbone.source.name == backbone.source.repo == str(saved)

@@ -21,7 +21,8 @@ def load_backbone(name: str, revision: str | None = None) -> Backbone:
 
     Args:
         name: A short name (see `names`), a local folder, or a hub repository "org/repo", also "org/repo@revision".
-        revision: Hub commit, tag or branch; a short name brings its own, otherwise "main".
+        revision: Hub commit, tag or branch; a short name brings its own, otherwise "main". "seed-7" picks the random
+            weights of a tiny one, so that `load_backbone(source.name, source.revision)` loads the same again.
 
     Raises:
         ComposirError: Nothing of that name, or its files are missing; the message says where they may be put.
@@ -29,7 +30,10 @@ def load_backbone(name: str, revision: str | None = None) -> Backbone:
     if name in catalog.TINY:
         spec, arguments = catalog.TINY[name]
         tiny: Any = load_object(spec, "backbone")
-        return tiny.tiny(**arguments)
+        seed = (revision or "seed-0").removeprefix("seed-")
+        if not seed.isdecimal():
+            raise ComposirError(f"revision {revision!r} of {name!r} is not a seed; write it as 'seed-0', 'seed-1', ...")
+        return tiny.tiny(seed=int(seed), **arguments)
 
     from composir.backbones import hub, weights
     from composir.backbones.base import Source

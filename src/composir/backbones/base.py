@@ -72,4 +72,9 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
-        """Write the folder that `from_pretrained` of this class and of transformers both read; `dtype` is for storage."""
+        """Write the folder that `from_pretrained` of this class and of transformers both read.
+
+        Args:
+            folder: Made if absent.
+            dtype: Storage type of the weights; as they are by default. They load as float32 whatever it was.
+        """
