@@ -16,7 +16,13 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/wardrobe.md", "docs/methods/slerp.md", "docs/speed.md")
+PAGES = (
+    "README.md",
+    "docs/wardrobe.md",
+    "docs/methods/slerp.md",
+    "docs/speed.md",
+    "src/composir/backbones/embedded/wardrobe-clip/README.md",
+)
 MARK = re.compile(r"(<!-- figures ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
 

@@ -1,11 +1,66 @@
-"""Fixtures that several test files share."""
+"""What holds for every test (shapes are checked, no network), and fixtures that several test files share."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import socket
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from jaxtyping import install_import_hook
+from PIL import Image
+
+# Before anything of huggingface_hub is imported: it reads this once.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Before anything of composir is imported: from here on its annotations are checked at every call, shapes included.
+# An int may stand for a float, as type checkers have it; and a wrong split reaches the code that refuses it by name.
+SPLIT = "__import__('typing').Literal['train', 'val', 'test']"
+CONF = f"is_pep484_tower=True, hint_overrides=beartype.FrozenDict({{{SPLIT}: str}})"
+install_import_hook("composir", f"beartype.beartype(conf=beartype.BeartypeConf({CONF}))")
+
+# Before torch is imported. Its threads spin while they wait for each other: on a machine that also runs other tests,
+# the tiny products of these cost four times as much with two threads as with one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Its clocks measure the machine's load, not the code.
+settings.register_profile("house", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
+
+
+def pytest_configure() -> None:
+    """Let no test, nor anything it imports, reach further than this machine."""
+    for name in ("connect", "connect_ex"):
+        setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+    resolve = socket.getaddrinfo
+
+    def getaddrinfo(host, *args, **kwargs):
+        _require_here(host)
+        return resolve(host, *args, **kwargs)
+
+    socket.getaddrinfo = getaddrinfo
+
+
+def _guarded(connect):
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            _require_here(address[0])
+        return connect(self, address)
+
+    return guarded
+
+
+def _require_here(host: str | bytes | None) -> None:
+    name = host.decode() if isinstance(host, bytes) else host or "localhost"
+    try:
+        here = ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        here = name == "localhost"
+    if not here:
+        raise RuntimeError(f"a test reached for the network: {name!r}; tests must need none")
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +70,38 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set COMPOSIR_TEST_DATA to where it lies")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_method():
+    """Slerp over random tiny towers: every layer of the real thing, in milliseconds."""
+    from composir.backbones import load_backbone
+    from composir.methods import load_method
+
+    return load_method("slerp", load_backbone("clip-tiny"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Callable[..., Path]:
+    """A maker of folders of small distinct pictures: pictures(5) or pictures(["a.png", "b/c.jpg"]) gives the folder.
+
+    Their times lie in the past, so that an index trusts their stamps, as it does with a user's files.
+    """
+
+    def make(names: int | Sequence[str], folder: str = "pictures", seed: int = 0) -> Path:
+        root = tmp_path / folder
+        root.mkdir(parents=True, exist_ok=True)
+        for number, name in enumerate([f"{i:03}.png" for i in range(names)] if isinstance(names, int) else names):
+            draw(root / name, seed + number)
+        return root
+
+    return make
+
+
+def draw(path: Path, seed: int) -> None:
+    """Write one picture that differs from those of every other seed."""
+    corners = np.random.default_rng(seed).integers(0, 256, (4, 3, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(corners).resize((60, 48), Image.Resampling.BICUBIC).save(
+        path, format=path.suffix[1:].upper().replace("JPG", "JPEG")
+    )

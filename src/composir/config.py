@@ -1,24 +1,29 @@
 """A run file: TOML with [backbone] [method] [data] [train] [eval], checked before anything heavy is imported.
 
-`[method]` and `[data]` keys are the constructor's arguments: there the signature is the schema, so they are passed on as
-they stand and checked where the part is built. An unknown key anywhere is an error that names the nearest known one.
+`[backbone]`, `[method]` and `[data]` keys are the constructor's arguments: there the signature is the schema, so they
+are passed on as they stand and checked where the part is built. An unknown key anywhere is an error that names the
+nearest known one.
 """
 
 from __future__ import annotations
 
+import json
+import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from composir.errors import ComposirError
 from composir.plugins import nearest
 
+Share = Annotated[float, Field(ge=0, lt=1)]
+
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class PartConfig(BaseModel):
@@ -60,7 +65,7 @@ class TrainConfig(_Strict):
     lr: float = Field(gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: int = Field(default=0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Share, Share] = (0.9, 0.98)
     clip: float = Field(default=1.0, ge=0)
     precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
@@ -103,6 +108,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ComposirError(f"no run file at {path}; the published ones lie in configs/") from error
+    except OSError as error:
+        raise ComposirError(f"{path} cannot be read ({error.strerror}); name a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ComposirError(f"{path} is not TOML: {error}") from error
     for override in overrides:
@@ -111,6 +118,35 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         return RunConfig.model_validate(content)
     except ValidationError as error:
         raise ComposirError(f"{path}: {_explain(error)}") from error
+
+
+def dump(config: RunConfig) -> str:
+    """The run file as it took effect, overrides and defaults included; `load_config` reads it back equal."""
+    lines = []
+    for section, values in config.model_dump(mode="json").items():
+        # JSON's spelling of text, numbers, truth values and flat lists is TOML's too.
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    return "\n".join(lines)
+
+
+def to_toml(config: RunConfig) -> str:
+    """A run file that reads as this config: every key is told, also those that were left out or overridden."""
+    sections = []
+    for name, section in config.model_dump().items():
+        lines = [f"{json.dumps(key)} = {_toml(value)}" for key, value in section.items()]
+        sections.append("\n".join([f"[{name}]", *lines]))
+    return "\n\n".join(sections) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML's spelling, which is JSON's but for tables, dates and what is not finite."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(inner) for inner in value) + "]"
+    if isinstance(value, bool | int | str):
+        return json.dumps(value, ensure_ascii=False)
+    return value.isoformat() if hasattr(value, "isoformat") else repr(value)
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -122,7 +158,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
         parsed = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
-    content.setdefault(section, {})[name] = parsed
+    if not isinstance(content.setdefault(section, {}), dict):
+        raise ComposirError(f"{override!r} sets a key in [{section}], which the file gives a plain value")
+    content[section][name] = parsed
 
 
 def _explain(error: ValidationError) -> str:
@@ -130,7 +168,8 @@ def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
-        return f"[{'.'.join(where)}] {first['msg']} (given: {first.get('input')!r})"
+        given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
+        return f"[{'.'.join(where)}] {first['msg']}{given}"
     model: type[BaseModel] = RunConfig
     for part in where[:-1]:
         inner = model.model_fields[part].annotation

@@ -22,6 +22,7 @@ from composir.gallery.picture import ItemReader, identified
 from composir.gallery.scan import Scan, Stamp, walk
 from composir.gallery.store import FileRow, Gallery, Manifest
 from composir.loading import Batch, Failure, pixel_batches
+from composir.methods import names
 from composir.methods.base import Method
 from composir.types import Item
 
@@ -49,9 +50,12 @@ def create_gallery(path: Path, method: Method, root: Path) -> Gallery:
     transform, source = method.transform("gallery"), method.backbone.source
     blank = torch.zeros(1, 3, transform.size, transform.size, dtype=torch.uint8)
     _, vectors, dim = encode(method, blank).shape
-    key = method.gallery_key()
-    manifest = Manifest(key, method.name, source.name, source.repo, source.revision, vectors, dim, str(_folder(root)))
-    return Gallery.create(path, manifest)
+    kind, key = type(method), method.gallery_key()
+    # What the next process is to load: a method from outside by its class, a backbone's folder wherever that runs.
+    name = method.name if method.name in names() else f"{kind.__module__}:{kind.__qualname__}"
+    backbone = str(Path(source.name).resolve()) if Path(source.name).is_dir() else source.name
+    root = _folder(root)
+    return Gallery.create(path, Manifest(key, name, backbone, source.repo, source.revision, vectors, dim, str(root)))
 
 
 def index_folder(
@@ -104,7 +108,7 @@ def index_folder(
         read = ItemReader(root, transform.size)
         fresh = run.fresh(root, changed)
         for batch in pixel_batches(read, fresh, transform, batch_size, workers, on_error="collect"):
-            run.take(batch, encode(method, batch.pixels))
+            run.take(batch, encode(method, batch.pixels) if batch.ids else torch.empty(0, 1, 1))
         kept = [path for path in before if path not in scan.files and scan.hides(path)]
         run.finish(scan, kept)
         report = account(gallery, scan, before, kept, encoded=run.encoded, seconds=time.monotonic() - began)
@@ -137,8 +141,8 @@ def _settle_root(gallery: Gallery, root: Path, new_root: bool) -> None:
         return
     if old.is_dir() and not new_root:
         raise GalleryError(
-            f"{gallery.path} is the gallery of {old}, not of {root}: files that are not in {root} would vanish from it. "
-            "Name another --gallery, or pass --new-root if the pictures have moved"
+            f"{gallery.path} is the gallery of {old}, not of {root}: what is not in {root} would vanish from it. "
+            "Name another --gallery; if the pictures have moved, pass --new-root"
         )
     gallery.move_root(root)
 

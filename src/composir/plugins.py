@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from composir.errors import ComposirError, UnknownNameError
@@ -38,7 +38,7 @@ def load_class(package: str, name: str, what: str, arguments: Mapping[str, objec
 
     Raises:
         UnknownNameError: Unknown name or argument; the nearest known ones are listed.
-        ComposirError: An out-of-tree class that cannot be imported.
+        ComposirError: An out-of-tree class that cannot be imported, or a missing argument.
     """
     known = classes_in(package)
     if ":" not in name and name not in known:
@@ -46,11 +46,34 @@ def load_class(package: str, name: str, what: str, arguments: Mapping[str, objec
     kind = load_object(name if ":" in name else known[name], what)
     if not isinstance(kind, type):
         raise ComposirError(f"{what} {name!r} is {kind!r}; name a class as 'package.module:Class'")
-    allowed = [p for p in inspect.signature(kind).parameters if p != leave_out]
-    for key in arguments:
-        if key not in allowed:
-            raise nearest(key, allowed, f"argument of {what} {name!r}:")
+    check_arguments(kind, f"{what} {name!r}", arguments, (leave_out,))
     return kind
+
+
+def check_arguments(
+    call: Callable[..., object], whose: str, arguments: Mapping[str, object], leave_out: Sequence[str] = ()
+) -> None:
+    """Refuse arguments that `call` does not take, and the lack of one that it needs.
+
+    Args:
+        call: Its signature is the schema.
+        whose: For messages, e.g. "method 'slerp'".
+        arguments: By keyword.
+        leave_out: Parameters that the caller fills, which no user may name.
+
+    Raises:
+        UnknownNameError: An unknown argument; the nearest known ones are listed.
+        ComposirError: A missing one.
+    """
+    parameters = [p for p in inspect.signature(call).parameters.values() if p.name not in leave_out]
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    for key in arguments:
+        if key in leave_out or not (takes_any or key in {p.name for p in named}):
+            raise nearest(key, [p.name for p in named], f"argument of {whose}:")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
+    if missing:
+        raise ComposirError(f"{whose} needs {', '.join(missing)}; give it beside its name")
 
 
 def load_object(spec: str, what: str) -> object:
@@ -60,10 +83,14 @@ def load_object(spec: str, what: str) -> object:
         ComposirError: The module cannot be imported or has no such name.
     """
     module_name, _, attribute = spec.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise ComposirError(f"{what} {spec!r} cannot be loaded; write it as 'package.module:Class'")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise ComposirError(f"{what} {spec!r} cannot be loaded ({error}); write it as 'package.module:Class'") from error
+        raise ComposirError(
+            f"{what} {spec!r} cannot be loaded ({error}); write it as 'package.module:Class'"
+        ) from error
 
 
 @functools.cache

@@ -20,5 +20,5 @@ def train(
     from composir.training import run
 
     folder = out or Path("runs") / config.stem
-    report = run(checked, folder, say=lambda line: typer.echo(line))
+    report = run(checked, folder, say=typer.echo)
     typer.echo(f"best: {report['best']['val']} after {report['seconds']:.0f} s; weights in {folder / 'backbone'}")

@@ -15,7 +15,7 @@ def names() -> list[str]:
     return sorted(classes_in(__name__))
 
 
-def load_dataset(name: str, **arguments: object) -> Dataset:
+def load_dataset(name: str, /, **arguments: object) -> Dataset:
     """Open a data set.
 
     Args:

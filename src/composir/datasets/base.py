@@ -19,10 +19,12 @@ class Dataset(ABC):
     Attributes:
         name: The plug-in name.
         splits: Those that exist.
+        disjoint: Whether no picture belongs to two splits; CIRCO's do, for one gallery serves all.
     """
 
     name: ClassVar[str]
     splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
+    disjoint: ClassVar[bool] = True
 
     @abstractmethod
     def tasks(self, split: Split) -> list[Task]:

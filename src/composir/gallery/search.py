@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -34,7 +33,7 @@ class Shelf:
     vectors: Float[Tensor, "N T D"]
 
     @classmethod
-    def load(cls, gallery: Gallery) -> Self:
+    def load(cls, gallery: Gallery) -> Shelf:
         """Read a gallery; pictures without a file, left by an interrupted run, are not searched."""
         # Files first: every picture they point to was committed before them.
         places: dict[str, list[str]] = {}

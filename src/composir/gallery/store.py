@@ -34,7 +34,7 @@ FORMAT = 1
 MANIFEST = "gallery.json"
 SKIPPED = "skipped.jsonl"
 DELETE_AT_ONCE = 500  # rows named in one delete statement
-MANY_PIECES = 8  # files on disk a table may be spread over before it is compacted
+MANY_COMMITS = 8  # after which a table is compacted; each commit leaves three files
 FILES = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -131,7 +131,7 @@ class Gallery:
             GalleryError: There is none, or it was written by a newer composir.
         """
         path = path.absolute()
-        if not (path / MANIFEST).is_file():
+        if not is_gallery(path):
             what = "holds no gallery" if path.exists() else "does not exist"
             raise GalleryError(f"{path} {what}; build one with: composir index FOLDER --gallery {path}")
         try:
@@ -220,8 +220,7 @@ class Gallery:
     def compact(self) -> None:
         """Join the many small pieces that many commits leave, and drop old versions; only while `writing`."""
         for table in (self._images, self._files):
-            stats = table.stats().fragment_stats
-            if stats.num_fragments > MANY_PIECES or len(table.list_versions()) > MANY_PIECES:
+            if len(table.list_versions()) > MANY_COMMITS:
                 with warnings.catch_warnings():
                     # It warns that readers of old versions fail; `_read` reads again when that happens.
                     warnings.filterwarnings("ignore", message="optimize", category=UserWarning)
@@ -239,6 +238,11 @@ class Gallery:
         except (OSError, RuntimeError):  # compacted away under our hands: take the newer version
             table.checkout_latest()
             return table.search().select(columns).limit(None).to_arrow()
+
+
+def is_gallery(path: Path) -> bool:
+    """Whether a gallery, sound or not, lies at `path`."""
+    return (path / MANIFEST).is_file()
 
 
 def checksum(own_id: str, vector: NDArray[np.float16]) -> int:

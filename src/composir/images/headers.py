@@ -7,7 +7,7 @@ Everything here reads untrusted bytes in plain Python, so each loop is bounded b
 from __future__ import annotations
 
 import struct
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 HEAD_BYTES = 256
 """How much of a file `sniff` wants to see; an AVIF or HEIC brand list can reach this far."""
@@ -51,6 +51,7 @@ _TIFF_MAX_VALUES = 1_000_000
 """Numbers in one TIFF tag, which become Python objects; a picture of 100 megapixels in 16 x 16 tiles has 400,000."""
 
 
+@runtime_checkable
 class Readable(Protocol):
     """The part of a binary file that header readers and Pillow's plug-ins use."""
 

@@ -15,8 +15,9 @@ import pickle
 import signal
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Generic
@@ -115,7 +116,8 @@ class Crew(Generic[Id]):
         arguments = (theirs, self._memory, self._shape, self._decoder)
         process = self._context.Process(target=worker_side.work, args=arguments, daemon=True, name="composir-decoder")
         try:
-            process.start()
+            with _interrupts_held_back():
+                process.start()
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ComposirError(
                 f"pictures cannot be read in worker processes: {error}; give a module-level function, or workers=0"
@@ -166,6 +168,20 @@ class Crew(Generic[Id]):
         self._workers[self._workers.index(worker)] = fresh
         for slot in queue:
             self._send(fresh, slot)
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let a fork server that is started here inherit that it hears no Ctrl-C; this process hears it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # first: it lets SIGINT through again once it has started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _stop(worker: _Worker) -> None:

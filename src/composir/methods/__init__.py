@@ -18,7 +18,7 @@ def names() -> list[str]:
     return sorted(classes_in(__name__))
 
 
-def load_method(name: str, backbone: Backbone, **arguments: object) -> Method:
+def load_method(name: str, backbone: Backbone, /, **arguments: object) -> Method:
     """Build a method over a backbone, in eval mode.
 
     Args:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -25,6 +26,7 @@ class Method(nn.Module):
         trains_on: Which data `loss` takes.
         tuned: Prefixes of backbone tensors that training changes, hence that a checkpoint must hold.
         gallery_side: Prefixes of the tensors that `encode_gallery` reads: they make the gallery key.
+        reads: What `compose` takes account of; all but two baselines read both.
         controls: Keyword arguments that `compose` takes beside reference and texts, e.g. ("alpha",).
     """
 
@@ -32,6 +34,7 @@ class Method(nn.Module):
     trains_on: ClassVar[Literal["nothing", "pairs", "triplets"]] = "nothing"
     tuned: ClassVar[tuple[str, ...]] = ()
     gallery_side: ClassVar[tuple[str, ...]] = ("backbone.image.",)
+    reads: ClassVar[tuple[Literal["reference", "text"], ...]] = ("reference", "text")
     controls: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, backbone: Backbone):
@@ -64,11 +67,13 @@ class Method(nn.Module):
         """The loss; under this name so that wrappers for several devices can stand around a method."""
         return self.loss(batch)
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training; parts without a trainable parameter stay in eval mode, so that nothing frozen drifts."""
+    def train(self, mode: bool = True) -> Method:
+        """Switch to training; parts with only frozen parameters stay in eval mode, so that nothing frozen drifts."""
         super().train(mode)
         for module in self.modules():
-            if mode and not any(p.requires_grad for p in module.parameters()):
+            parameters = list(module.parameters())
+            # One without any, as a dropout, goes with the part it stands in.
+            if mode and parameters and not any(p.requires_grad for p in parameters):
                 module.train(False)
         return self
 
@@ -90,5 +95,6 @@ class Method(nn.Module):
         for tensor_name, tensor in sorted(self.state_dict().items()):
             if tensor_name.startswith(self.gallery_side):
                 digest.update(f"{tensor_name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).numpy().tobytes())
+                # As bytes, because numpy has no bfloat16.
+                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -16,6 +16,7 @@ class ImageOnly(JointSpace):
     """The reference alone; the text is not read. What it reaches, a data set gives away without its texts."""
 
     name: ClassVar[str] = "image-only"
+    reads: ClassVar[tuple[Literal["reference", "text"], ...]] = ("reference",)
 
     def compose(self, reference: Float[Tensor, "B 1 D"], texts: Sequence[str]) -> Float[Tensor, "B 1 D"]:  # noqa: ARG002
         """The reference as it is."""
@@ -26,6 +27,7 @@ class TextOnly(JointSpace):
     """The text alone; the reference is not read."""
 
     name: ClassVar[str] = "text-only"
+    reads: ClassVar[tuple[Literal["reference", "text"], ...]] = ("text",)
 
     def compose(self, reference: Float[Tensor, "B 1 D"], texts: Sequence[str]) -> Float[Tensor, "B 1 D"]:  # noqa: ARG002
         """The text's feature."""

@@ -33,13 +33,17 @@ class Contrastive(Slerp):
         if backbone.logit_scale is None:
             raise ComposirError(f"backbone {backbone.source.name!r} has no logit scale to learn")
         self.requires_grad_(True)
+        for name, parameter in backbone.named_parameters():
+            if name == "logit_bias":  # SigLIP's; a softmax does not feel it
+                parameter.requires_grad_(False)
 
     def loss(self, batch: dict[str, object]) -> dict[str, Tensor]:
         """The contrastive loss of {"pixels": uint8 (B,3,S,S), "texts": B strings}, and the learnt scale."""
         pixels, texts = cast(Tensor, batch["pixels"]), cast(Sequence[str], batch["texts"])
         # Clamped as in the paper, so that the scale cannot run away: at most 100.
-        scale = cast(Tensor, self.backbone.logit_scale).clamp(max=math.log(MAX_SCALE)).exp()
-        image = self.encode_gallery(self.transform("gallery").normalise(pixels))[:, 0]
+        scale = cast(Tensor, self.backbone.logit_scale).clamp(max=math.log(MAX_SCALE)).exp().reshape(())
+        device = next(self.parameters()).device
+        image = self.encode_gallery(self.transform("gallery").normalise(pixels.to(device)))[:, 0]
         text = self.encode_text(texts)[:, 0]
         with torch.autocast(image.device.type, enabled=False):
             loss = symmetric_contrastive(image, text, scale)

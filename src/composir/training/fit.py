@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor
 
 from composir.errors import ComposirError
 from composir.methods.base import Method
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Precision = Literal["no", "bf16", "fp16"]
 
@@ -59,35 +63,50 @@ def fit(
         precision: "no" is float32; "bf16" and "fp16" run the forward pass under autocast.
 
     Raises:
-        ComposirError: Nothing to train, a loss that is not finite (the batch's ids are named), or accelerate missing.
+        ComposirError: Nothing to train, a loss that is not finite (the batch's ids are named), a precision that this
+            machine cannot do, or accelerate missing.
     """
-    try:
-        from accelerate import Accelerator
-    except ImportError as error:
-        raise ComposirError("training needs the train extra: pip install 'composir[train]'") from error
     groups = [g for g in method.parameter_groups(weight_decay) if g["params"]]
     if not groups:
         raise ComposirError(f"method {method.name!r} has no trainable parameter; it trains on {method.trains_on!r}")
-    accelerator = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+    accelerator = _accelerator(precision)
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, warmup))
     method.train()
     wrapped, optimizer = accelerator.prepare(method, optimizer)
     trainable = [p for p in method.parameters() if p.requires_grad]
-    for number, batch in enumerate(batches, start=1):
-        if number > steps:
-            return
-        with accelerator.autocast():
-            losses = cast("dict[str, Tensor]", wrapped(batch))
-        if not bool(torch.isfinite(losses["loss"])):
-            shown = ", ".join(list(batch["ids"])[:8])
-            raise ComposirError(f"the loss is {losses['loss'].item()} at step {number}; the batch begins with {shown}")
-        accelerator.backward(losses["loss"])
-        if clip > 0:
-            accelerator.clip_grad_norm_(trainable, clip)
-        rate = float(schedule.get_last_lr()[0])
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        yield Step(number, rate, {name: value.item() for name, value in losses.items()})
-        method.train()  # the caller may have evaluated in between
+    try:
+        for number, batch in enumerate(itertools.islice(batches, steps), start=1):
+            with accelerator.autocast():
+                losses = cast("dict[str, Tensor]", wrapped(batch))
+            if not bool(torch.isfinite(losses["loss"])):
+                shown = ", ".join(list(batch["ids"])[:8])
+                total = losses["loss"].item()
+                raise ComposirError(f"the loss is {total} at step {number}; the batch begins with {shown}")
+            accelerator.backward(losses["loss"])
+            if clip > 0:
+                accelerator.clip_grad_norm_(trainable, clip)
+            rate = float(schedule.get_last_lr()[0])
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            yield Step(number, rate, {name: value.item() for name, value in losses.items()})
+            method.train()  # the caller may have evaluated in between
+    finally:
+        for trace in ("forward", "_original_forward", "_is_accelerate_prepared"):  # else the next fit is not prepared
+            method.__dict__.pop(trace, None)
+
+
+def _accelerator(precision: Precision) -> Accelerator:
+    try:
+        from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
+    except ImportError as error:
+        raise ComposirError("training needs the train extra: pip install 'composir[train]'") from error
+    # accelerate keeps the precision of a process's first Accelerator and refuses another; a second stage may differ.
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()
+    try:
+        return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+    except ValueError as error:
+        raise ComposirError(f"precision {precision!r} is not possible here: {error}") from error

@@ -19,7 +19,11 @@ from composir.types import Pair
 
 
 def decoded(
-    dataset: Dataset, ids: Sequence[str], transform: Transform, workers: int, tick: Callable[[int], None] = lambda _: None
+    dataset: Dataset,
+    ids: Sequence[str],
+    transform: Transform,
+    workers: int,
+    tick: Callable[[int], None] = lambda _: None,
 ) -> UInt8[Tensor, "N 3 S S"]:
     """All pictures as one uint8 tensor of 3 * S * S bytes each; `tick` hears how many are done.
 
@@ -35,7 +39,9 @@ def decoded(
     return store
 
 
-def shifted(pixels: UInt8[Tensor, "B 3 S S"], reach: int, flip: bool, generator: torch.Generator) -> UInt8[Tensor, "B 3 S S"]:
+def shifted(
+    pixels: UInt8[Tensor, "B 3 S S"], reach: int, flip: bool, generator: torch.Generator
+) -> UInt8[Tensor, "B 3 S S"]:
     """Move each picture by up to `reach` pixels each way (edges repeat) and mirror every second one if `flip`."""
     b, _, s, _ = pixels.shape
     offsets = torch.randint(-reach, reach + 1, (2, b, 1), generator=generator)

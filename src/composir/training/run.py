@@ -17,25 +17,31 @@ from torch import Tensor
 from composir.backbones import load_backbone
 from composir.backbones.base import Backbone
 from composir.backbones.clip import ClipBackbone
-from composir.config import RunConfig
+from composir.config import RunConfig, dump
 from composir.datasets import load_dataset
 from composir.errors import ComposirError
 from composir.methods import load_method
 from composir.methods.joint import JointSpace
 from composir.metrics import hit_rates
+from composir.plugins import check_arguments, nearest
 from composir.similarity import target_ranks
 from composir.training.fit import fit
 from composir.training.pairs import PairBatches, decoded
 from composir.types import Pair
 
 SCRATCH = "scratch"
+CUTOFFS = (1, 5, 10)
+METRICS = tuple(f"caption R@{k}" for k in CUTOFFS)
 
 
 def build_backbone(config: RunConfig, texts: Sequence[str]) -> Backbone:
     """The backbone a run starts from: `name = "scratch"` makes a fresh one, any other name is loaded."""
-    if config.backbone.name == SCRATCH:
-        return ClipBackbone.from_scratch(texts, seed=config.train.seed, **config.backbone.arguments)
-    return load_backbone(config.backbone.name, **config.backbone.arguments)
+    name, arguments = config.backbone.name, config.backbone.arguments
+    if name == SCRATCH:
+        check_arguments(ClipBackbone.from_scratch, f"backbone {name!r}", arguments, ("corpus_texts", "seed"))
+        return ClipBackbone.from_scratch(texts, seed=config.train.seed, **arguments)
+    check_arguments(load_backbone, f"backbone {name!r}", arguments, ("name",))
+    return load_backbone(name, **arguments)
 
 
 @torch.no_grad()
@@ -52,21 +58,21 @@ def caption_scores(
         batch_size: Of encoding.
     """
     method.eval()
-    transform = method.transform("gallery")
-    gallery = torch.cat([method.encode_gallery(transform.normalise(part)) for part in pixels.split(batch_size)])
+    transform, device = method.transform("gallery"), next(method.parameters()).device
+    parts = (transform.normalise(part.to(device)) for part in pixels.split(batch_size))
+    gallery = torch.cat([method.encode_gallery(part) for part in parts])
     texts = [p.captions[caption] for p in pairs]
     query = torch.cat([method.encode_text(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)])
-    ranks = target_ranks(query, gallery, torch.arange(len(pairs))).numpy()
-    return {name: float(100 * hits.mean()) for name, hits in hit_rates(ranks, (1, 5, 10)).items()}
+    ranks = target_ranks(query, gallery, torch.arange(len(pairs), device=device)).cpu().numpy()
+    return {name: float(100 * hits.mean()) for name, hits in hit_rates(ranks, CUTOFFS).items()}
 
 
-def run(config: RunConfig, folder: Path, config_text: str, say: Callable[[str], None] = print) -> dict[str, Any]:
+def run(config: RunConfig, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
     """Train as the run file says.
 
     Args:
         config: The checked run file.
         folder: Made for the results; a folder that holds a finished run is refused.
-        config_text: Kept beside the results as it was read.
         say: Hears one line for each validation.
 
     Returns:
@@ -74,15 +80,19 @@ def run(config: RunConfig, folder: Path, config_text: str, say: Callable[[str], 
     """
     if (folder / "report.json").exists():
         raise ComposirError(f"{folder} already holds a finished run; remove it or give another --out")
+    if config.eval.metric not in METRICS:
+        raise nearest(config.eval.metric, METRICS, "metric in [eval]")
     dataset = load_dataset(config.data.name, **config.data.arguments)
     train, val = dataset.pairs("train"), dataset.pairs("val")
     texts = [caption for pair in train for caption in pair.captions]
     torch.manual_seed(config.train.seed)
     method = load_method(config.method.name, build_backbone(config, texts), **config.method.arguments)
     if method.trains_on != "pairs" or not isinstance(method, JointSpace):
-        raise ComposirError(f"method {method.name!r} trains on {method.trains_on!r}; `composir train` fits methods on pairs")
+        raise ComposirError(
+            f"method {method.name!r} trains on {method.trains_on!r}; `composir train` fits methods on pairs"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.toml").write_text(config_text, encoding="utf-8")
+    (folder / "config.toml").write_text(dump(config), encoding="utf-8")
     start = time.perf_counter()
     transform, workers = method.transform("gallery"), config.train.workers
     val_pixels = decoded(dataset, [p.image for p in val], transform, workers)
@@ -108,9 +118,8 @@ def run(config: RunConfig, folder: Path, config_text: str, say: Callable[[str], 
             row = {"epoch": epoch, "step": step.number, "loss": step.losses["loss"], "seconds": elapsed, "val": scores}
             log.write(json.dumps(row) + "\n")
             log.flush()
-            say(f"epoch {epoch:3d}  loss {step.losses['loss']:.3f}  " + "  ".join(f"{k} {v:.2f}" for k, v in scores.items()) + f"  {elapsed:.0f} s")
-            if config.eval.metric not in scores:
-                raise ComposirError(f"[eval] metric {config.eval.metric!r} is not measured; allowed: {', '.join(scores)}")
+            shown = "  ".join(f"{name} {score:.2f}" for name, score in scores.items())
+            say(f"epoch {epoch:3d}  loss {step.losses['loss']:.3f}  {shown}  {elapsed:.0f} s")
             if not best or scores[config.eval.metric] > best["val"][config.eval.metric]:
                 best = row
                 _save(method.backbone, folder / "backbone")

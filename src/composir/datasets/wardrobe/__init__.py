@@ -25,13 +25,14 @@ class Wardrobe(Dataset):
     """The catalogue with its three splits.
 
     Args:
-        train, val, test: Garments in each split; rounded down to whole families of six, at least one family.
+        train, val, test: Garments in each split; rounded down to whole families of six, at least one family and at
+            most `catalogue.LARGEST`.
         seed: Draws another catalogue; the designs of a split never leave it, whatever the seed.
         image_size: Side of the drawings in pixels, 64..512.
         style: "photo", or "synthetic" for the same garments as a picture generator might give them.
 
     Raises:
-        ComposirError: A split smaller than a family.
+        ComposirError: A split smaller than a family, or larger than its designs allow.
     """
 
     name: ClassVar[str] = "wardrobe"
@@ -42,6 +43,7 @@ class Wardrobe(Dataset):
         val: int = 3_000,
         test: int = 3_000,
         seed: int = 0,
+        *,
         image_size: int = 64,
         style: Style = "photo",
     ):
@@ -49,7 +51,13 @@ class Wardrobe(Dataset):
         for split, size in self.sizes.items():
             if size < catalogue.FAMILY:
                 raise ComposirError(f"wardrobe: {split} has {size} garments; at least {catalogue.FAMILY} are needed")
-        self.seed, self.image_size, self.style = seed, image_size, style
+            if size > catalogue.LARGEST[split]:
+                raise ComposirError(
+                    f"wardrobe: {split} has {size} garments; at most {catalogue.LARGEST[split]} are allowed, "
+                    "for no two garments of a catalogue are equal and each split owns its designs"
+                )
+        self.seed, self.image_size = seed, image_size
+        self.style: Style = style
         self._families: dict[str, list[list[Garment]]] = {}
 
     def families(self, split: Split) -> list[list[Garment]]:
@@ -69,6 +77,9 @@ class Wardrobe(Dataset):
         """The garment that a picture shows."""
         try:
             split, family, member = image_id.split("-")
+            # The drawing is named by its id, so each has one spelling.
+            if split not in self.sizes or image_id != catalogue.name(split, int(family), int(member)):
+                raise ValueError(image_id)
             return self.families(split)[int(family)][int(member)]  # type: ignore[arg-type]
         except (ValueError, IndexError) as error:
             raise DataError(f"wardrobe has no image {image_id!r}; ids look like 'test-00012-3'") from error
@@ -83,7 +94,7 @@ class Wardrobe(Dataset):
         return list(catalogue.family_queries(split, self.families(split), per_family, self.seed))
 
     def tasks(self, split: Split) -> list[Task]:
-        """"families": one right target among look-alikes (CIRR's protocol); "concepts": several right ones (CIRCO's)."""
+        """Task "families" has one right target among look-alikes (CIRR's protocol), "concepts" several (CIRCO's)."""
         gallery = self.ids(split)
         concepts = catalogue.concept_queries(split, self.families(split), max(1, len(gallery) // 6), self.seed)
         return [

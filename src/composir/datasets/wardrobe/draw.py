@@ -97,7 +97,8 @@ def _mask(garment: Garment, pose: shapes.Pose, canvas: int) -> Image.Image:
     mask = Image.new("L", (canvas, canvas), 0)
     pen = ImageDraw.Draw(mask)
     if garment.kind == "hoodie":
-        pen.polygon(pose.polygon([(-0.27, -0.52), (-0.29, -0.74), (-0.16, -0.92), (0.16, -0.92), (0.29, -0.74), (0.27, -0.52)]), fill=255)  # fmt: skip
+        hood = [(-0.27, -0.52), (-0.29, -0.74), (-0.16, -0.92), (0.16, -0.92), (0.29, -0.74), (0.27, -0.52)]
+        pen.polygon(pose.polygon(hood), fill=255)
     for part in shapes.body(garment, pose):
         pen.polygon(pose.polygon(part), fill=255)
     for side in (-1, 1):
@@ -115,7 +116,8 @@ def _mask(garment: Garment, pose: shapes.Pose, canvas: int) -> Image.Image:
 def _collar() -> list[shapes.Polygon]:
     """The two wings of a polo's collar."""
     top = shapes.TOP
-    return [[(k * 0.10, top - 0.10), (k * 0.25, top - 0.02), (k * 0.27, top + 0.12), (k * 0.13, top + 0.05)] for k in (-1, 1)]  # fmt: skip
+    wing = ((0.10, top - 0.10), (0.25, top - 0.02), (0.27, top + 0.12), (0.13, top + 0.05))
+    return [[(k * x, y) for x, y in wing] for k in (-1, 1)]
 
 
 def _pattern(
@@ -157,7 +159,9 @@ def _pattern(
             pen.polygon(pose.polygon([(-1.5, middle), (1.5, middle), (1.5, 1.6), (-1.5, 1.6)]), fill=accent)
 
 
-def _details(pen: ImageDraw.ImageDraw, garment: Garment, pose: shapes.Pose, palette: dict[str, Color]) -> None:
+def _details(  # noqa: PLR0912  (one case a kind)
+    pen: ImageDraw.ImageDraw, garment: Garment, pose: shapes.Pose, palette: dict[str, Color]
+) -> None:
     """What tells the kinds apart beside their outline: collar, zip, hood, pocket, waist; and the neck's binding."""
     base = palette[garment.color]
     seam, hem = _contrast(base), shapes.hem_of(garment)
@@ -185,7 +189,7 @@ def _details(pen: ImageDraw.ImageDraw, garment: Garment, pose: shapes.Pose, pale
                 pen.polygon(pose.polygon(wing), fill=_shade(base, 118) if sum(base) < 560 else _shade(base, 84))
                 line([*wing, wing[0]], thin)
             for y in (-0.30, -0.18, -0.06):
-                pen.ellipse(pose.box(0, y, 0.026), fill=seam)
+                pen.ellipse(pose.box(0.0, y, 0.026), fill=seam)
             line([(-0.06, -0.40), (-0.06, 0.0), (0.06, 0.0), (0.06, -0.40)], thin)
         case "hoodie":
             low = min(hem - 0.04, 0.34)
@@ -194,7 +198,7 @@ def _details(pen: ImageDraw.ImageDraw, garment: Garment, pose: shapes.Pose, pale
             for k in (-1, 1):
                 line([(k * 0.07, -0.44), (k * 0.08, -0.22)], thin, fill=(245, 245, 240))
         case "jacket":
-            line([(0, -0.62), (0, hem)], wide, fill=_shade(seam, 70))
+            line([(0.0, -0.62), (0.0, hem)], wide, fill=_shade(seam, 70))
             for k in (-1, 1):
                 lapel = [(k * 0.17, -0.60), (k * 0.30, -0.42), (k * 0.20, -0.34), (k * 0.02, -0.16)]
                 pen.polygon(pose.polygon(lapel), fill=_shade(base, 80) if sum(base) > 240 else _contrast(base))
@@ -203,7 +207,7 @@ def _details(pen: ImageDraw.ImageDraw, garment: Garment, pose: shapes.Pose, pale
             line([(-0.27, -0.06), (0.27, -0.06)], wide)
         case "jumpsuit":
             line([(-0.29, -0.04), (0.29, -0.04)], wide)
-            line([(0, -0.40), (0, -0.04)], thin)
+            line([(0.0, -0.40), (0.0, -0.04)], thin)
         case _:
             line([(-0.34, hem - 0.025), (0.34, hem - 0.025)], thin)
 
@@ -242,7 +246,8 @@ def _background(rng: random.Random, size: int) -> Image.Image:
     kind = rng.choice(("plain", "gradient", "floor", "uneven"))
     wall = Image.new("RGB", (size, size), first)
     if kind == "gradient":
-        return Image.composite(wall, Image.new("RGB", (size, size), second), Image.linear_gradient("L").resize((size, size)))
+        far = Image.new("RGB", (size, size), second)
+        return Image.composite(wall, far, Image.linear_gradient("L").resize((size, size)))
     if kind == "floor":
         ImageDraw.Draw(wall).rectangle([0, size * rng.randint(68, 90) // 100, size, size], fill=_shade(second, 88))  # type: ignore[arg-type]
     if kind == "uneven":
@@ -277,7 +282,8 @@ def _as_synthetic(cloth: Image.Image, mask: Image.Image, rng: random.Random) -> 
         Image.new("RGB", (size, size), inner),
         Image.radial_gradient("L").resize((size, size)),
     )
-    gloss = Image.linear_gradient("L").rotate(rng.choice((0, 90, 270))).resize((size, size)).point([v // 3 for v in range(256)])
+    ramp = Image.linear_gradient("L").rotate(rng.choice((0, 90, 270))).resize((size, size))
+    gloss = ramp.point([v // 3 for v in range(256)])
     cloth = ImageChops.screen(cloth, Image.merge("RGB", (gloss, gloss, gloss)))
     width = max(3, size // 24) | 1
     contour = mask.filter(ImageFilter.MaxFilter(width))

@@ -40,8 +40,9 @@ class Pose:
         hem = HEM.get(garment.kind, HEM[""])[garment.length]
         scale = canvas * 0.49 * rng.uniform(0.87, 1.08)
         middle = (TOP + hem) / 2
+        x, y = (canvas * (0.5 + rng.uniform(-reach, reach)) for reach in (0.06, 0.05))
         return cls(
-            center=(canvas * (0.5 + rng.uniform(-0.06, 0.06)), canvas * (0.5 + rng.uniform(-0.05, 0.05)) - middle * 0.75 * scale),
+            center=(x, y - middle * 0.75 * scale),
             scale=scale,
             angle=math.radians(rng.uniform(-9, 9)),
             width=rng.uniform(0.92, 1.10),
@@ -81,8 +82,8 @@ def body(garment: Garment, pose: Pose) -> list[Polygon]:
         waist, hip = 0.29, 0.36
         trunk = [(-s, TOP + 0.05), (-NECK_HALF, TOP - 0.02), (NECK_HALF, TOP - 0.02), (s, TOP + 0.05),
                  (waist, -0.05), (hip, 0.22), (-hip, 0.22), (-waist, -0.05)]  # fmt: skip
-        legs = [[(k * hip, 0.20), (k * (hip + 0.01), hem), (k * 0.10, hem), (k * 0.0, 0.24), (0.0, 0.18)] for k in (-1, 1)]
-        return [trunk, *legs]
+        leg = [(hip, 0.20), (hip + 0.01, hem), (0.10, hem), (0.0, 0.24), (0.0, 0.18)]
+        return [trunk, *([(k * x, y) for x, y in leg] for k in (-1, 1))]
     if garment.kind == "dress":
         waist, flare = 0.27, 0.44 + 0.16 * (hem - 0.3)
         low = -0.06

@@ -28,10 +28,11 @@ def second_color(garment: Garment) -> str:
 
 def _details(garment: Garment, rng: random.Random) -> dict[str, str]:
     """One phrase for each attribute that is told after "with"."""
+    logos = (f"a {garment.logo} logo", f"a {garment.logo} on it")
     details = {
         "sleeve": f"{garment.sleeve} sleeves",
         "neck": rng.choice((f"a {garment.neck} neck", f"a {garment.neck} neckline")),
-        "logo": "no logo" if garment.logo == "no" else rng.choice((f"a {garment.logo} logo", f"a {garment.logo} on it")),
+        "logo": "no logo" if garment.logo == "no" else rng.choice(logos),
     }
     if garment.pattern != "plain":
         details["accent"] = second_color(garment)
@@ -39,7 +40,7 @@ def _details(garment: Garment, rng: random.Random) -> dict[str, str]:
 
 
 def _listed(parts: Sequence[str]) -> str:
-    """"a, b and c"."""
+    """The parts as in "a, b and c"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
@@ -67,7 +68,7 @@ def caption(garment: Garment, rng: random.Random, keep: float = 1.0) -> str:
     return f"{article}{head}" + (f" with {_listed(details)}" if details else "")
 
 
-def _edit_options(before: Garment, after: Garment, attribute: str) -> tuple[str, ...]:
+def _edit_options(before: Garment, after: Garment, attribute: str) -> tuple[str, ...]:  # noqa: PLR0911  (a table)
     """All wordings of one edit; each fixes the new value given the old one."""
     old, new = getattr(before, attribute), getattr(after, attribute)
     match attribute:
@@ -104,18 +105,36 @@ def _edit_options(before: Garment, after: Garment, attribute: str) -> tuple[str,
             return (f"has a {new} logo", f"has a {new} on it", *swap)
 
 
+def _shuffled_edits(before: Garment, after: Garment, rng: random.Random) -> list[str]:
+    edits = list(differences(before, after))
+    if not edits:
+        raise ValueError(f"the two garments are equal, so there is nothing to tell: {before}")
+    rng.shuffle(edits)
+    return edits
+
+
+def edit_text(before: Garment, after: Garment, rng: random.Random) -> str:
+    """One text for a pair that tells every edit once, for data sets with a single text a pair.
+
+    Raises:
+        ValueError: The garments are equal.
+    """
+    edits = _shuffled_edits(before, after, rng)
+    return " and ".join(rng.choice(_edit_options(before, after, attribute)) for attribute in edits)
+
+
 def edit_texts(before: Garment, after: Garment, rng: random.Random) -> tuple[str, str]:
     """Two annotators' texts for one pair; together they tell every edit, each alone may tell only one of two.
 
     Raises:
         ValueError: The garments are equal.
     """
-    edits = list(differences(before, after))
-    if not edits:
-        raise ValueError(f"the two garments are equal, so there is nothing to tell: {before}")
-    rng.shuffle(edits)
+    edits = _shuffled_edits(before, after, rng)
     first = [rng.choice(_edit_options(before, after, a)) for a in edits]
-    second = [rng.choice([w for w in _edit_options(before, after, a) if w != f] or [f]) for a, f in zip(edits, first, strict=True)]
+    second = []
+    for attribute, said in zip(edits, first, strict=True):
+        others = [w for w in _edit_options(before, after, attribute) if w != said]
+        second.append(rng.choice(others or [said]))
     if len(edits) == 1:
         return first[0], second[0]
     layout = rng.choice(("one each", "both then one", "one then both"))

@@ -1,0 +1,120 @@
+"""`composir index`: a folder of pictures into a gallery, again and again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from composir.gallery.account import Report
+    from composir.gallery.store import Gallery
+    from composir.methods.base import Method
+
+DEFAULT_BACKBONE = "wardrobe-clip"
+DEFAULT_METHOD = "slerp"
+LISTED = 10  # skipped files named on the screen; all are in the file
+
+
+def index(
+    folder: Annotated[Path, typer.Argument(help="The folder of pictures; searched with all its sub-folders.")],
+    *,
+    gallery: Annotated[Path, typer.Option(help="Where the gallery is kept.")],
+    method: Annotated[str | None, typer.Option(help=f"Method; for a new gallery {DEFAULT_METHOD}.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help=f"Name, folder or org/repo@revision; for a new gallery {DEFAULT_BACKBONE}.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures encoded at once.")] = 32,
+    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; half the cores if not given.")] = None,
+    device: Annotated[str, typer.Option(help="Where to encode: auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Go through symbolic links.")] = False,
+    retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try unchanged skipped files again.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check stored vectors; encode damaged ones again.")] = False,
+    new_root: Annotated[bool, typer.Option("--new-root", help="FOLDER replaces the folder indexed before.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if a file was skipped.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Encode a folder of pictures; only what is new or changed, however often it is called.
+
+    A picture is its content: a rename or a copy encodes nothing. Files that cannot be read are skipped and listed.
+    """
+    try:
+        report, opened = _run(
+            folder, gallery, method, backbone, device,
+            batch_size=batch_size, workers=workers, follow_symlinks=follow_symlinks,
+            retry_skipped=retry_skipped, verify=verify, new_root=new_root,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        typer.echo("\nStopped. What was encoded is kept: run the same command again to go on.", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(_as_json(report) if json else _as_text(report, opened))
+    if strict and report.skipped:
+        raise typer.Exit(1)
+
+
+def _run(
+    folder: Path, path: Path, method: str | None, backbone: str | None, device: str, **options: bool | int | None
+) -> tuple[Report, Gallery]:
+    from composir.cli.progress import shown
+    from composir.errors import DataError
+    from composir.gallery.store import Gallery, is_gallery
+    from composir.indexing import create_gallery, index_folder
+
+    if not folder.is_dir():
+        raise DataError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name the folder of pictures")
+    gallery = Gallery.open(path) if is_gallery(path) else None
+    known = gallery.manifest if gallery else None
+    method = method or (known.method if known else DEFAULT_METHOD)
+    revision = known.revision if known and backbone is None else None
+    built = _build(method, backbone or (known.backbone if known else DEFAULT_BACKBONE), revision, device)
+    gallery = gallery or create_gallery(path, built, folder)
+    with shown() as progress:
+        return index_folder(gallery, built, folder, progress=progress, **options), gallery  # type: ignore[arg-type]
+
+
+def _build(method: str, backbone: str, revision: str | None, device: str) -> Method:
+    """The method on its device; names are checked before anything heavy is loaded."""
+    from composir import methods
+    from composir.errors import ComposirError
+    from composir.plugins import nearest
+
+    if ":" not in method and method not in methods.names():
+        raise nearest(method, methods.names(), "method")
+    import torch
+
+    from composir.backbones import load_backbone
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    built = methods.load_method(method, load_backbone(backbone, revision))
+    try:
+        return built.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ComposirError(f"device {device!r} cannot be used ({error}); say --device cpu") from error
+
+
+def _as_json(report: Report) -> str:
+    import json
+    from dataclasses import asdict
+
+    skipped = [{"path": row.path, "reason": row.reason, "detail": row.detail} for row in report.skipped]
+    return json.dumps({**asdict(report), "skipped": skipped}, indent=2)
+
+
+def _as_text(report: Report, gallery: Gallery) -> str:
+    r = report
+    lines = [
+        f"{r.files:,} files = {r.images:,} pictures + {r.copies:,} copies + {len(r.skipped):,} skipped",
+        f"{r.added:,} added, {r.edited:,} edited, {r.moved:,} moved, {r.copied:,} copied, {r.removed:,} removed, "
+        f"{r.unchanged:,} unchanged; {r.encoded:,} encoded in {r.seconds:.1f} s",
+    ]
+    if r.links:
+        lines.append(f"{r.links:,} symbolic links were not followed; --follow-symlinks does")
+    for folder, why in r.closed.items():
+        lines.append(f"folder {folder} {why}; what was known of it is kept")
+    if r.skipped:
+        width = max(len(row.path) for row in r.skipped[:LISTED])
+        lines += ["skipped:", *(f"  {row.path:<{width}}  {row.reason}" for row in r.skipped[:LISTED])]
+        lines.append(f"  {'… all' if len(r.skipped) > LISTED else 'details'} in {gallery.path / 'skipped.jsonl'}")
+    return "\n".join(lines)

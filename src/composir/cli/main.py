@@ -1,0 +1,53 @@
+"""The `composir` command: verbs are functions that import what is heavy only when they run."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from composir.cli.demo import demo
+from composir.cli.index import index
+from composir.cli.search import search
+from composir.cli.train import train
+from composir.errors import ComposirError
+
+app = typer.Typer(
+    name="composir",
+    help="Composed image retrieval: this picture, but changed as these words say.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(index)
+app.command()(search)
+app.command()(train)
+app.command()(demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import composir
+
+        typer.echo(f"composir {composir.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+def run() -> None:
+    """Entry point: a problem that the user can mend is one red line on standard error and exit code 1."""
+    try:
+        app()
+    except ComposirError as error:
+        typer.secho(f"error: {' '.join(str(error).split())}", fg=typer.colors.RED, err=True)
+        sys.exit(1)

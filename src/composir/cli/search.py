@@ -1,0 +1,99 @@
+"""`composir search`: a picture, words, or both, against a gallery."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from composir.engine import Engine
+    from composir.types import Hit
+
+
+def search(
+    *,
+    gallery: Annotated[Path, typer.Option(help="The gallery, as built by `composir index`.")],
+    image: Annotated[str | None, typer.Option(help="The reference: a file, or the id of a gallery picture.")] = None,
+    text: Annotated[str, typer.Option(help="What should differ; alone, what to look for.")] = "",
+    k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many answers.")] = 10,
+    alpha: Annotated[
+        float | None, typer.Option(help="0 is the picture alone, 1 the words alone; for methods that take it.")
+    ] = None,
+    method: Annotated[str | None, typer.Option(help="Another method that fits the gallery.")] = None,
+    keep_reference: Annotated[
+        bool, typer.Option("--keep-reference", help="Rank the reference itself too, if it is in the gallery.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a list of {rank, id, path, score}.")] = False,
+    sheet: Annotated[Path | None, typer.Option(help="Also draw the answers into this picture (PNG or JPEG).")] = None,
+) -> None:
+    """Find the pictures that fit a reference picture changed as words say.
+
+    A picture without words finds similar ones, words without a picture find what they describe.
+    """
+    from composir import methods
+    from composir.errors import ComposirError
+    from composir.gallery.store import Gallery
+    from composir.plugins import nearest
+
+    opened = Gallery.open(gallery)
+    if method and ":" not in method and method not in methods.names():
+        raise nearest(method, methods.names(), "method")
+    if sheet and sheet.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
+        raise ComposirError(f"a contact sheet is a .png or .jpg file, not {sheet.name!r}")
+    from composir.engine import Engine
+
+    engine = Engine.open(opened, method)
+    hits = engine.search(image, text, k, keep_reference=keep_reference, alpha=alpha)
+    if sheet:
+        _draw(engine, image, text, hits, sheet)
+    if json:
+        from dataclasses import asdict
+        from json import dumps
+
+        typer.echo(dumps([asdict(hit) for hit in hits], indent=1))
+    else:
+        _print(hits)
+
+
+def _print(hits: list[Hit]) -> None:
+    """A table for people, tab-separated lines for programs."""
+    if not sys.stdout.isatty():
+        for hit in hits:
+            typer.echo(f"{hit.rank}\t{hit.score:.4f}\t{hit.path}\t{hit.id}")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("rank", "score", "path", "id")
+    for hit in hits:
+        table.add_row(str(hit.rank), f"{hit.score:.4f}", Text(hit.path), Text(hit.id, style="dim"))
+    Console().print(table)
+
+
+def _draw(engine: Engine, image: str | None, text: str, hits: list[Hit], out: Path) -> None:
+    from composir.contact_sheet import SheetRow, contact_sheet
+
+    root = Path(engine.gallery.manifest.root)
+    row = engine.shelf.rows.get(image or "")
+    reference = None if image is None else Path(image) if row is None else root / engine.shelf.paths[row][0]
+    answers = [(_picture(root / hit.path), f"{hit.rank}   {hit.score:.3f}\n{Path(hit.path).name}") for hit in hits]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet([SheetRow(_picture(reference), text, answers)]).save(out)
+    typer.echo(f"drew {out}", err=True)
+
+
+def _picture(path: Path | None) -> Image.Image | None:
+    """The picture as it is shown; None where it is gone or broken since it was indexed."""
+    from composir.contact_sheet import CELL
+    from composir.images import ImageError, load_image
+
+    try:
+        return None if path is None else load_image(path, min_side=CELL)
+    except ImageError:
+        return None

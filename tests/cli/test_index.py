@@ -1,0 +1,183 @@
+"""`composir index` end to end: reports, exit codes, defaults from the gallery, Ctrl-C."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from composir.gallery.store import Gallery
+
+TINY = ("--backbone", "clip-tiny", "--workers", 0)
+
+
+def test_a_first_and_a_second_run(cli, pictures, tmp_path):
+    root = pictures(5)
+    shutil.copy(root / "000.png", root / "copy.png")
+    (root / "bad.png").write_text("text")
+    first = cli("index", root, "--gallery", tmp_path / "g", *TINY)
+    assert first.code == 0
+    assert first.out.splitlines()[0] == "7 files = 5 pictures + 1 copies + 1 skipped"
+    assert first.out.splitlines()[1].startswith(
+        "5 added, 0 edited, 0 moved, 1 copied, 0 removed, 0 unchanged; 5 encoded in"
+    )
+    assert "  bad.png  not an image" in first.out
+    assert str(tmp_path / "g" / "skipped.jsonl") in first.out
+    second = cli("index", root, "--gallery", tmp_path / "g", "--workers", 0)
+    assert "0 added, 0 edited, 0 moved, 0 copied, 0 removed, 6 unchanged; 0 encoded in" in second.out
+
+
+def test_a_long_list_of_skipped_files_is_cut_on_the_screen_only(cli, pictures, tmp_path):
+    root = pictures(1)
+    for i in range(25):
+        (root / f"{i}.txt").write_text("text")
+    out = cli("index", root, "--gallery", tmp_path / "g", *TINY).out
+    assert out.count("not an image") == 10
+    assert "… all in" in out
+    lines = (tmp_path / "g" / "skipped.jsonl").read_text().splitlines()
+    assert len(lines) == 25
+    assert {tuple(json.loads(line)) for line in lines} == {("path", "reason", "detail")}
+
+
+def test_strict_ends_with_one_if_something_was_skipped(cli, pictures, tmp_path):
+    root = pictures(2)
+    assert cli("index", root, "--gallery", tmp_path / "g", *TINY, "--strict").code == 0
+    (root / "bad.png").write_text("text")
+    assert cli("index", root, "--gallery", tmp_path / "g", "--strict", "--workers", 0).code == 1
+    assert cli("index", root, "--gallery", tmp_path / "g", "--workers", 0).code == 0
+
+
+def test_the_report_as_json(cli, pictures, tmp_path):
+    root = pictures(3)
+    (root / "bad.png").write_text("text")
+    report = json.loads(cli("index", root, "--gallery", tmp_path / "g", *TINY, "--json").out)
+    assert report["files"] == 4 == report["images"] + report["copies"] + len(report["skipped"])
+    assert report["skipped"] == [{"path": "bad.png", "reason": "not an image", "detail": ""}]
+    assert {
+        "unchanged",
+        "added",
+        "edited",
+        "moved",
+        "copied",
+        "removed",
+        "encoded",
+        "seconds",
+        "closed",
+        "kept",
+    } <= set(report)
+
+
+def test_hostile_files_end_in_the_report(cli, shared_data, tmp_path):
+    done = cli(
+        "index", shared_data / "hostile_images", "--gallery", tmp_path / "g", "--backbone", "clip-tiny", "--json"
+    )
+    assert done.code == 0
+    report = json.loads(done.out)
+    files = sum(1 for path in (shared_data / "hostile_images").rglob("*") if path.is_file())
+    assert report["files"] == files == report["images"] + report["copies"] + len(report["skipped"])
+    assert all(row["reason"] for row in report["skipped"])
+
+
+def test_real_photographs(cli, shared_data, tmp_path):
+    from zipfile import ZipFile
+
+    for archive, kept in (("grocery/images96.test.zip", 30), ("clothing_small/images128.zip", 30)):
+        with ZipFile(shared_data / archive) as opened:
+            opened.extractall(tmp_path / "photos", [n for n in opened.namelist() if not n.endswith("/")][::20][:kept])
+    report = json.loads(
+        cli("index", tmp_path / "photos", "--gallery", tmp_path / "g", "--backbone", "clip-tiny", "--json").out
+    )
+    assert (report["images"], report["skipped"]) == (60, [])
+
+
+def test_the_gallery_remembers_backbone_and_method(cli, pictures, tmp_path):
+    root = pictures(2)
+    assert cli("index", root, "--gallery", tmp_path / "g", "--method", "sum", *TINY).code == 0
+    manifest = Gallery.open(tmp_path / "g").manifest
+    assert (manifest.method, manifest.backbone, manifest.root) == ("sum", "clip-tiny", str(root))
+    assert cli("index", root, "--gallery", tmp_path / "g", "--method", "slerp", "--workers", 0).code == 0
+
+
+def test_another_backbone_is_refused_naming_both_keys(cli, pictures, gallery, tmp_path):
+    done = cli("index", pictures(12), "--gallery", gallery, "--backbone", "siglip-tiny")
+    assert done.code == 1
+    assert Gallery.open(gallery).manifest.key in done.err
+    assert "--backbone siglip-tiny" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("--method", "slurp"), "unknown method 'slurp'; did you mean 'slerp'"),
+        (("--backbone", "clip-tny"), "did you mean 'clip-tiny'"),
+        (("--backbone", "clip-tiny", "--device", "gpu"), "device 'gpu' cannot be used"),
+    ],
+)
+def test_names_that_nothing_bears(cli, pictures, tmp_path, arguments, hint):
+    done = cli("index", pictures(1), "--gallery", tmp_path / "g", *arguments)
+    assert done.code == 1
+    assert hint in done.err
+    assert not (tmp_path / "g").exists()
+
+
+def test_a_folder_that_is_not_there(cli, tmp_path):
+    done = cli("index", tmp_path / "nowhere", "--gallery", tmp_path / "g")
+    assert (done.code, done.err) == (1, f"error: {tmp_path / 'nowhere'} is missing; name the folder of pictures\n")
+
+
+def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(pictures, tmp_path, cli):
+    root, mark = pictures(400), uuid.uuid4().hex
+    command = [
+        "index",
+        root,
+        "--gallery",
+        tmp_path / "g",
+        "--backbone",
+        "clip-tiny",
+        "--batch-size",
+        "1",
+        "--workers",
+        "2",
+    ]
+    code = "from composir.cli.main import run; run()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, command)],
+        env={**os.environ, "COMPOSIR_MARK": mark},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not (tmp_path / "g" / "lock").exists():
+        time.sleep(0.02)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    print(err)
+    assert err.splitlines()[-1] == "Stopped. What was encoded is kept: run the same command again to go on."
+    assert "Traceback" not in err
+    assert marked_processes(mark) == []
+    assert cli("index", root, "--gallery", tmp_path / "g", "--workers", 0).out.startswith("400 files = 400 pictures")
+
+
+def marked_processes(mark: str) -> list[str]:
+    """What still runs after 10 s of those processes that were started with this mark in their environment."""
+    for _ in range(100):
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark.encode() in (process / "environ").read_bytes():
+                    found.append((process / "cmdline").read_text())
+            except OSError:
+                continue
+        if not found:
+            break
+        time.sleep(0.1)
+    return found

@@ -1,0 +1,88 @@
+"""Indexing that dies. The imports are paid for once: each death is that of a forked child.
+
+Reads lines of JSON {"folder", "gallery", "when", "moment", "mark"} and answers each with the number of steps taken:
+"at": die after that step, a write to disk; 0 lives. "after": die from outside after seconds.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+import warnings
+
+import lancedb.merge
+import lancedb.table
+import torch
+
+from composir import indexing
+from composir.backbones import load_backbone
+from composir.gallery import store
+from composir.gallery.store import Gallery
+from composir.indexing import create_gallery, index_folder
+from composir.methods import load_method
+
+WRITES = (
+    (lancedb.table.LanceTable, "add"),
+    (lancedb.table.LanceTable, "delete"),
+    (lancedb.table.LanceTable, "optimize"),
+    (lancedb.merge.LanceMergeInsertBuilder, "execute"),
+    (os, "replace"),
+    (pathlib.Path, "rename"),
+)
+steps = 0
+
+
+def die_at(last: int) -> None:
+    def step() -> None:
+        global steps
+        steps += 1
+        if steps == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for owner, name in WRITES:
+        setattr(owner, name, followed_by(step, getattr(owner, name)))
+
+
+def followed_by(step, write):
+    def wrapped(*args, **kwargs):
+        result = write(*args, **kwargs)
+        step()
+        return result
+
+    return wrapped
+
+
+def index(folder: pathlib.Path, path: pathlib.Path, workers: int) -> None:
+    gallery = Gallery.open(path) if path.exists() else create_gallery(path, method, folder)
+    index_folder(gallery, method, folder, batch_size=2, workers=workers)
+
+
+def die(folder: str, gallery: str, when: str, moment: float, mark: str) -> int:
+    told, tells = os.pipe()
+    child = os.fork()
+    if not child:
+        os.environ["COMPOSIR_MARK"] = mark  # to be found in the environment of every process that this one starts
+        if when == "at":
+            die_at(int(moment))
+        index(pathlib.Path(folder), pathlib.Path(gallery), workers=int(when == "after"))
+        os.write(tells, str(steps).encode())
+        os._exit(0)
+    os.close(tells)
+    if when == "after":
+        time.sleep(moment)
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    answer = os.read(told, 20)
+    os.close(told)
+    return int(answer or 0)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", message="lancedb fork support")  # nothing of it runs yet when we fork
+    torch.set_num_threads(1)  # a thread pool would not survive the fork
+    indexing.COMMIT_SECONDS, indexing.COMPACT_COMMITS, store.MANY_COMMITS = 0.0, 3, 2
+    method = load_method("slerp", load_backbone("clip-tiny"))
+    for line in sys.stdin:
+        print(die(**json.loads(line)), flush=True)

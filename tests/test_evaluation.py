@@ -1,0 +1,107 @@
+"""Ranking and reporting against slow loops over a data set small enough to look through."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from composir.backbones import load_backbone
+from composir.datasets.wardrobe import Wardrobe
+from composir.errors import ComposirError
+from composir.evaluation import encode, per_query, rank, report
+from composir.methods import load_method
+from composir.types import Query, Task
+
+
+@pytest.fixture(scope="module")
+def data() -> Wardrobe:
+    return Wardrobe(train=6, val=6, test=60, seed=3)
+
+
+@pytest.fixture(scope="module")
+def method():
+    return load_method("slerp", load_backbone("clip-tiny"))
+
+
+def slow_order(method, task, data, query) -> list[str]:
+    """The gallery sorted for one query, one picture at a time."""
+    transform = method.transform("gallery")
+    reference = method.encode_reference(transform(data.image(query.reference))[None])
+    vector = method.compose(reference, [query.text])[0, 0]
+    scored = []
+    for place, image_id in enumerate(task.gallery):
+        if task.drop_reference and image_id == query.reference:
+            continue
+        score = float(vector @ method.encode_gallery(transform(data.image(image_id))[None])[0, 0])
+        scored.append((-round(score, 5), place, image_id))
+    return [image_id for _, _, image_id in sorted(scored)]
+
+
+@torch.inference_mode()
+def test_rank_equals_a_slow_loop(method, data):
+    task = data.tasks("test")[0]
+    task = Task(task.name, task.gallery, task.queries[:6], task.metrics, task.drop_reference)
+    run = rank(method, task, data, k=60)
+    for i, query in enumerate(task.queries):
+        order = slow_order(method, task, data, query)
+        # Scores closer than rounding may swap between the batched and the single pass: allow neighbours.
+        assert abs(order.index(query.targets[0]) + 1 - run.ranks[i]) <= 1
+        subset = [m for m in order if m in query.subset]
+        assert query.reference not in subset
+        assert abs(subset.index(query.targets[0]) + 1 - run.subset_ranks[i]) <= 1
+        assert task.gallery.index(query.reference) not in run.top[i]
+        assert run.top.shape == (6, 59)
+
+
+def test_map_equals_a_slow_loop(method, data):
+    task = data.tasks("test")[1]
+    run = rank(method, task, data)
+    values = per_query(run, task)
+    for i, query in enumerate(task.queries):
+        answers = [task.gallery[row] for row in run.top[i]]
+        hits, total = 0, 0.0
+        for place, answer in enumerate(answers[:10], start=1):
+            if answer in query.targets:
+                hits += 1
+                total += hits / place
+        assert values["mAP@10"][i] == pytest.approx(total / min(len(query.targets), 10))
+
+
+def test_given_embeddings_change_nothing(method, data):
+    task = data.tasks("test")[0]
+    gallery = encode(method, data, task.gallery, "gallery")
+    references = encode(method, data, [q.reference for q in task.queries], "reference")
+    fresh, given = rank(method, task, data), rank(method, task, data, gallery=gallery, references=references)
+    assert np.array_equal(fresh.ranks, given.ranks)
+    assert np.array_equal(fresh.top, given.top)
+
+
+def test_report_gives_per_cent_within_its_interval(method, data):
+    task = data.tasks("test")[0]
+    scores = report(rank(method, task, data), task)
+    assert list(scores) == list(task.metrics)
+    assert all(0 <= s.low <= s.value <= s.high <= 100 for s in scores.values())
+    assert scores["R@50"].value >= scores["R@1"].value
+
+
+def test_alpha_ends_equal_the_baselines(method, data):
+    task = data.tasks("test")[0]
+    backbone = method.backbone
+    for alpha, name in ((0.0, "image-only"), (1.0, "text-only")):
+        ours, theirs = rank(method, task, data, alpha=alpha), rank(load_method(name, backbone), task, data)
+        assert np.array_equal(ours.ranks, theirs.ranks)
+
+
+def test_bad_tasks_are_refused(method, data):
+    gallery = data.ids("test")[:6]
+    query = Query("q", gallery[0], ("is red",), ("test-00009-5",))
+    with pytest.raises(ComposirError, match="test-00009-5, which is not in its gallery"):
+        rank(method, Task("t", gallery, (query,), ("R@1",), drop_reference=True), data)
+    with pytest.raises(ComposirError, match="not public"):
+        rank(method, Task("t", gallery, (query,), ("R@1",), drop_reference=True, hidden=True), data)
+    good = Query("q", gallery[0], ("is red",), (gallery[1],))
+    for metric in ("Rs@1", "nDCG@5"):
+        task = Task("t", gallery, (good,), (metric,), drop_reference=True)
+        with pytest.raises(ComposirError, match=metric):
+            report(rank(method, task, data), task)
