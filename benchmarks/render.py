@@ -38,7 +38,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def score(cell: dict[str, float]) -> str:
-    """"71.9 (69.6-74.1)"."""
+    """ "71.9 (69.6-74.1)"."""
     return f"{cell['value']:.1f} ({cell['low']:.1f}–{cell['high']:.1f})"
 
 

@@ -61,10 +61,16 @@ def main() -> None:
                 done = sum(pool.map(drawn, shares))
                 rates.append(done / (time.perf_counter() - start))
             detail[str(size)] = spread(rates)
-            row = {"what": f"drawing Wardrobe at {size} px, {cores} processes", "value": f"{spread(rates)['median']:,.0f} drawings/s"}
+            row = {
+                "what": f"drawing Wardrobe at {size} px, {cores} processes",
+                "value": f"{spread(rates)['median']:,.0f} drawings/s",
+            }
             rows.append({**row, "against": "", "ratio": ""})
     png = len(ids) / decoding(ids)
-    rows[0] |= {"against": "decoding the same pictures from PNG, one process", "ratio": f"{detail['64']['median'] / png:.2f} of its rate"}
+    rows[0] |= {
+        "against": "decoding the same pictures from PNG, one process",
+        "ratio": f"{detail['64']['median'] / png:.2f} of its rate",
+    }
     write("speed_draw", {"machine": machine(), "drawings_per_s": detail, "png_decodes_per_s": png, "rows": rows})
 
 

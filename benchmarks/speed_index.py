@@ -54,7 +54,9 @@ def bare(method: Method, batches: list[torch.Tensor]) -> float:
 def indexed(method: Method, pictures: Path, gallery_path: Path, workers: int | None) -> float:
     """Seconds from an empty gallery to a finished one."""
     start = time.perf_counter()
-    report = index_folder(create_gallery(gallery_path, method, pictures), method, pictures, batch_size=BATCH, workers=workers)
+    report = index_folder(
+        create_gallery(gallery_path, method, pictures), method, pictures, batch_size=BATCH, workers=workers
+    )
     assert report.encoded == sum(1 for _ in pictures.iterdir())
     return time.perf_counter() - start
 
@@ -78,7 +80,9 @@ def main() -> None:
         bare(method, batches[:2])
         pairs = []
         for turn in range(options.rounds):
-            pairs.append((bare(method, batches), indexed(method, pictures, Path(scratch) / f"{turn}.gallery", options.workers)))
+            pairs.append(
+                (bare(method, batches), indexed(method, pictures, Path(scratch) / f"{turn}.gallery", options.workers))
+            )
     ratios = [b / i for b, i in pairs]
     rates = [options.pictures / i for _, i in pairs]
     value = f"{spread(rates)['median']:.1f} images/s"

@@ -36,8 +36,20 @@ def paired(command: list[str], baseline: list[str]) -> tuple[list[float], list[f
 def main() -> None:
     """Measure and write."""
     demo = Path("demo")
-    picture = next(iter(sorted((demo / "pictures").glob("*.png"))), None) or next(iter(sorted((demo / "pictures").glob("*.jpg"))))
-    search = [COMPOSIR, "search", "--gallery", str(demo / "gallery"), "--image", str(picture), "--text", "is red", "--json"]
+    picture = next(iter(sorted((demo / "pictures").glob("*.png"))), None) or next(
+        iter(sorted((demo / "pictures").glob("*.jpg")))
+    )
+    search = [
+        COMPOSIR,
+        "search",
+        "--gallery",
+        str(demo / "gallery"),
+        "--image",
+        str(picture),
+        "--text",
+        "is red",
+        "--json",
+    ]
     cases = {
         "`composir --help`": ([COMPOSIR, "--help"], [sys.executable, "-c", "pass"], "an empty Python process"),
         "first query: a whole `composir search` process, 2,000 pictures": (

@@ -35,7 +35,9 @@ def caption_rows(method: JointSpace, data: Wardrobe, split: str) -> dict[str, di
     return {name: caption_scores(method, pairs, pixels, caption=i) for name, i in names.items()}
 
 
-def curve(task: Task, data: Wardrobe, method: JointSpace, gallery: torch.Tensor, references: torch.Tensor) -> list[dict]:
+def curve(
+    task: Task, data: Wardrobe, method: JointSpace, gallery: torch.Tensor, references: torch.Tensor
+) -> list[dict]:
     """Mean of every metric at every alpha, in per cent."""
     rows = []
     for alpha in ALPHAS:

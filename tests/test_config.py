@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from composir.config import RunConfig, load_config, to_toml
+from composir.config import RunConfig, dump, load_config
 from composir.errors import ComposirError, UnknownNameError
 
 GOOD = """
@@ -97,12 +97,12 @@ def test_overrides(load, override, read):
 )
 def test_a_config_written_out_reads_as_itself(load, overrides):
     config = load(GOOD, *overrides)
-    assert load(to_toml(config)) == config
+    assert load(dump(config)) == config
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_published_run_files_written_out_read_as_themselves(load, path):
-    assert load(to_toml(load_config(path))) == load_config(path)
+    assert load(dump(load_config(path))) == load_config(path)
 
 
 def test_the_last_override_wins(load):

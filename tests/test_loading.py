@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -143,6 +145,35 @@ def test_seeding_leaves_the_callers_generator_alone(readers):
 def test_a_reader_that_cannot_travel_is_explained():
     with pytest.raises(ComposirError, match="module-level function, or workers=0"):
         list(pixel_batches(lambda item: item, [1], PLAIN, 4, 1))
+
+
+@pytest.mark.parametrize("guard", ["", "if __name__ == '__main__':\n    "])
+def test_a_script_is_not_run_again_by_its_workers(readers, tmp_path, guard):
+    """Without a guard too; only a reader that the script itself defines needs the script, hence the guard."""
+    reader = "colour" if not guard else "mine"
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from picture_readers import colour
+from composir.backbones.transform import Transform
+from composir.loading import pixel_batches
+
+def mine(item):
+    return colour(item)
+
+open({str(tmp_path / "runs")!r}, "a").write(__name__ + " ")
+{guard}print(sum(len(b.ids) for b in pixel_batches({reader}, range(9), Transform{tuple_of(PLAIN)}, 4, 2)))
+"""
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "9\n"), done.stderr
+    assert (tmp_path / "runs").read_text() == ("__main__ " if not guard else "__main__ __mp_main__ __mp_main__ ")
+
+
+def tuple_of(transform: Transform) -> tuple:
+    return (transform.size, transform.resize, transform.resize_to, transform.resample, transform.mean, transform.std)
 
 
 def test_default_workers_leave_room_for_the_encoder(monkeypatch):

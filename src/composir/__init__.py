@@ -42,7 +42,23 @@ _HOME = {
     "rank": "evaluation",
     "report": "evaluation",
 }
-__all__ = sorted(_HOME)
+__all__ = [
+    "ComposirError",
+    "Engine",
+    "Gallery",
+    "Hit",
+    "Item",
+    "Pair",
+    "Query",
+    "Task",
+    "fit",
+    "load_backbone",
+    "load_dataset",
+    "load_image",
+    "load_method",
+    "rank",
+    "report",
+]
 __version__ = metadata.version("composir")
 
 

@@ -8,7 +8,7 @@ nearest known one.
 from __future__ import annotations
 
 import json
-import json
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,25 +123,19 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 def dump(config: RunConfig) -> str:
     """The run file as it took effect, overrides and defaults included; `load_config` reads it back equal."""
     lines = []
-    for section, values in config.model_dump(mode="json").items():
-        # JSON's spelling of text, numbers, truth values and flat lists is TOML's too.
-        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
+    for section, values in config.model_dump().items():
+        lines += [f"[{section}]", *(f"{_key(key)} = {_toml(value)}" for key, value in values.items()), ""]
     return "\n".join(lines)
 
 
-def to_toml(config: RunConfig) -> str:
-    """A run file that reads as this config: every key is told, also those that were left out or overridden."""
-    sections = []
-    for name, section in config.model_dump().items():
-        lines = [f"{json.dumps(key)} = {_toml(value)}" for key, value in section.items()]
-        sections.append("\n".join([f"[{name}]", *lines]))
-    return "\n\n".join(sections) + "\n"
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key, ensure_ascii=False)
 
 
 def _toml(value: Any) -> str:
     """A value in TOML's spelling, which is JSON's but for tables, dates and what is not finite."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+        return "{" + ", ".join(f"{_key(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(inner) for inner in value) + "]"
     if isinstance(value, bool | int | str):

@@ -51,7 +51,13 @@ class Score:
 
 @torch.inference_mode()
 def encode(
-    method: Method, dataset: Dataset, ids: Sequence[str], side: Side, batch_size: int = 128, workers: int | None = None
+    method: Method,
+    dataset: Dataset,
+    ids: Sequence[str],
+    side: Side,
+    *,
+    batch_size: int = 128,
+    workers: int | None = None,
 ) -> Tensor:
     """Encode pictures for one side, in the order of `ids`: (N, T, D) for "gallery", (N, R, C) for "reference".
 
@@ -101,9 +107,9 @@ def rank(
     targets = torch.tensor([_row(row, q.targets[0], q.id, task) for q in task.queries])
     drop = [_row(row, q.reference, q.id, task) for q in task.queries] if task.drop_reference else None
     if gallery is None:
-        gallery = encode(method, dataset, task.gallery, "gallery", batch_size)
+        gallery = encode(method, dataset, task.gallery, "gallery", batch_size=batch_size)
     if references is None:
-        references = encode(method, dataset, [q.reference for q in task.queries], "reference", batch_size)
+        references = encode(method, dataset, [q.reference for q in task.queries], "reference", batch_size=batch_size)
     texts = [q.text for q in task.queries]
     composed = [
         method.compose(references[i : i + batch_size], texts[i : i + batch_size], **controls)
@@ -162,7 +168,9 @@ def per_query(run: Run, task: Task) -> dict[str, NDArray[np.float64]]:
             counts = np.array([len(q.targets) for q in task.queries])
             values[name] = metrics.average_precision(relevant, counts, k)
         else:
-            raise ComposirError(f"task {task.name!r} asks for {name!r}; known: R@K, mAP@K, and Rs@K where it has subsets")
+            raise ComposirError(
+                f"task {task.name!r} asks for {name!r}; known: R@K, mAP@K, and Rs@K where it has subsets"
+            )
     return values
 
 

@@ -160,7 +160,6 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(pictures, tmp_path, cli)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    print(err)
     assert err.splitlines()[-1] == "Stopped. What was encoded is kept: run the same command again to go on."
     assert "Traceback" not in err
     assert marked_processes(mark) == []

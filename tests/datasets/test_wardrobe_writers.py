@@ -123,11 +123,13 @@ def test_folder(written):
         values = reader.read_edits(query["captions"], reference)
         if query["task"] == "families":
             wanted = reader.edited_by(query["captions"], reference)
+            assert reader.edited_by([query["text"]], reference) == wanted
             assert query["targets"] == [file for file, garment in known.items() if garment == wanted]
             assert {query["reference"], *query["targets"]} < set(query["subset"]) <= expected
         else:
             values = {a: v for a, v in values.items() if a != "accent"} | reader.read_caption(query["shared_concept"])
             right = {f for f, g in known.items() if f != query["reference"] and reader.fits(g, values)}
+            assert [query["text"]] == query["captions"]
             assert set(query["targets"]) == right
 
 
@@ -345,7 +347,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch, error, raised,
 
 
 def test_a_killed_write_is_not_read_as_whole(tmp_path):
-    code = f"{IMPORT}; import sys; write(sys.argv[1], size=3000, image_size=64, workers=1)"
+    code = f"{IMPORT}; import sys; write(sys.argv[1], size=1200, image_size=64, workers=1)"
     out = tmp_path / "out"
     writing = tmp_path / "out.writing"
     with subprocess.Popen([sys.executable, "-c", code, str(out)]) as process:
@@ -427,9 +429,12 @@ def test_command(tmp_path):
     assert (made["seed"], made["image_size"], made["style"]) == (5, 64, "synthetic")
 
 
-def test_command_errors_are_of_the_family_that_exits_with_1(tmp_path):
-    result = CliRunner().invoke(app, ["wardrobe", str(tmp_path / "out"), "--format", "fashoniq"])
-    assert isinstance(result.exception, UnknownNameError)
+def test_a_problem_is_one_line_and_exit_code_1(tmp_path):
+    code = "from composir.cli.main import run; run()"
+    arguments = ["data", "wardrobe", str(tmp_path / "out"), "--format", "fashoniq"]
+    run = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr == "error: unknown format 'fashoniq'; did you mean 'fashioniq'?\n"
 
 
 def test_an_interrupted_command_says_so(tmp_path, monkeypatch):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-LINE_SECONDS = 10.0
 
 app = typer.Typer(name="data", help="Make data sets.", no_args_is_help=True)
 
@@ -43,13 +37,13 @@ def wardrobe(
 
     What a benchmark hides, and the attributes of all pictures, lies apart: OUT/truth, or for folder OUT/.wardrobe.
     """
+    from composir.cli.progress import counted
     from composir.datasets.wardrobe.writers import write
 
     try:
-        with _shown() as progress:
-            written = write(
-                out, layout, size=size, seed=seed, image_size=image_size, style=style, progress=progress
-            )  # fmt: skip
+        with counted("drawing") as progress:
+            options = {"size": size, "seed": seed, "image_size": image_size}
+            written = write(out, layout, **options, style=style, progress=progress)
     except KeyboardInterrupt:
         typer.echo("\nStopped. Nothing was kept.", err=True)
         raise typer.Exit(130) from None
@@ -58,33 +52,5 @@ def wardrobe(
     for path, count in written.records.items():
         if not (written.path / path).is_relative_to(written.about):
             typer.echo(f"{count:>8,}  {path}")
-    typer.echo(
-        f"attributes, captions and {'queries' if layout == 'folder' else 'hidden truth'}: {out / written.about.name}"
-    )
-
-
-@contextlib.contextmanager
-def _shown() -> Iterator[Callable[[int, int], None]]:
-    """Give the function to be told of progress: a bar where somebody looks, a line now and then where nobody does."""
-    if not sys.stderr.isatty():
-        yield _lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("drawing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _lines() -> Callable[[int, int], None]:
-    last = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last >= LINE_SECONDS:
-            last = time.monotonic()
-            typer.echo(f"{done}/{total} pictures", err=True)
-
-    return show
+    also = "queries" if layout == "folder" else "hidden truth"
+    typer.echo(f"attributes, captions and {also}: {out / written.about.name}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from composir.engine import Engine
     from composir.types import Hit
 
@@ -40,7 +42,9 @@ def demo(
         _print(query, hits)
     sheet = out / "answers.png"
     _sheet(pictures, answers).save(sheet)
-    typer.echo(f"Done in {time.perf_counter() - start:.0f} s. {sheet} shows the same: each row a query, then its answers.")
+    typer.echo(
+        f"Done in {time.perf_counter() - start:.0f} s. {sheet} shows the same: each row a query, then its answers."
+    )
     _next_steps(pictures, gallery, asked[0])
 
 
@@ -59,7 +63,7 @@ def _queries(pictures: Path) -> list[dict]:
     if not file.is_file():
         return []
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    families = [row for row in rows if row["task"] == "families" and any(" and " in c for c in row["captions"])]
+    families = [row for row in rows if row["task"] == "families" and " and " in row["text"]]
     return families[:: max(1, len(families) // QUERIES)][:QUERIES]
 
 
@@ -81,12 +85,8 @@ def _engine(pictures: Path, path: Path) -> Engine:
     return Engine(method, gallery)
 
 
-def _text(query: dict) -> str:
-    return next(caption for caption in query["captions"] if " and " in caption)
-
-
 def _answer(engine: Engine, pictures: Path, query: dict) -> list[Hit]:
-    return engine.search(pictures / query["reference"], _text(query), TOP)
+    return engine.search(pictures / query["reference"], query["text"], TOP)
 
 
 def _print(query: dict, hits: list[Hit]) -> None:
@@ -94,7 +94,7 @@ def _print(query: dict, hits: list[Hit]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    title = Text.assemble("this picture, but ", (f"it {_text(query)}", "bold"), style="not italic")
+    title = Text.assemble("this picture, but ", (f"it {query['text']}", "bold"), style="not italic")
     caption = f"reference {query['reference']}; ✓ marks the one right answer"
     table = Table("rank", "score", "picture", "", title=title, caption=caption, title_justify="left", min_width=60)
     for hit in hits:
@@ -103,17 +103,20 @@ def _print(query: dict, hits: list[Hit]) -> None:
     typer.echo()
 
 
-def _sheet(pictures: Path, answers: list[tuple[dict, list[Hit]]]):  # noqa: ANN202
+def _sheet(pictures: Path, answers: list[tuple[dict, list[Hit]]]) -> Image.Image:
     from composir.contact_sheet import SheetRow, contact_sheet
     from composir.images import load_image
 
     rows = []
     for query, hits in answers:
         found = [
-            (load_image(pictures / hit.path), f"{hit.rank}   {hit.score:.3f}" + ("   right" if hit.path in query["targets"] else ""))
+            (
+                load_image(pictures / hit.path),
+                f"{hit.rank}   {hit.score:.3f}" + ("   right" if hit.path in query["targets"] else ""),
+            )
             for hit in hits
         ]
-        rows.append(SheetRow(load_image(pictures / query["reference"]), _text(query), found))
+        rows.append(SheetRow(load_image(pictures / query["reference"]), query["text"], found))
     return contact_sheet(rows)
 
 
@@ -123,6 +126,6 @@ def _next_steps(pictures: Path, gallery: Path, query: dict) -> None:
         "\nGo on with\n"
         f'  .venv/bin/composir search --gallery {gallery} --image {reference} --text "is red" --alpha 0.5\n'
         "  .venv/bin/composir index YOUR_PICTURES --gallery my.gallery --backbone clip-vit-b-32\n"
-        '  .venv/bin/composir search --gallery my.gallery --image PICTURE --text "WHAT SHOULD DIFFER" --sheet answers.png\n'
+        '  .venv/bin/composir search --gallery my.gallery --image PICTURE --text "is blue" --sheet answers.png\n'
         "The backbone used here has seen drawings only; for photographs name one that has seen some."
     )

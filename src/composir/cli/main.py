@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from composir.cli.data import app as data
 from composir.cli.demo import demo
 from composir.cli.index import index
 from composir.cli.search import search
@@ -25,14 +26,16 @@ app.command()(index)
 app.command()(search)
 app.command()(train)
 app.command()(demo)
+app.add_typer(data)
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         import composir
 
         typer.echo(f"composir {composir.__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

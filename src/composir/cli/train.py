@@ -11,7 +11,9 @@ import typer
 def train(
     config: Annotated[Path, typer.Argument(help="The run file (TOML); the published ones lie in configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="section.key=value, e.g. train.lr=5e-4")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the results; runs/<name of the run file> if not given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the results; runs/<name of the run file> if not given.")
+    ] = None,
 ) -> None:
     """Train a method as a run file says."""
     from composir.config import load_config

@@ -13,7 +13,7 @@ from typing import BinaryIO
 from composir.images.headers import HEAD_BYTES, Readable, refused_format, sniff
 from composir.images.limits import ImageError, Limits, check_bytes
 
-Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Readable
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Readable
 
 _MAX_READS = 4_000_000
 """Read calls for one picture. Most take some hundreds; a file cut into millions of crumbs takes seconds of Python."""

@@ -13,6 +13,7 @@ import math
 import multiprocessing
 import pickle
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -20,6 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from types import ModuleType
 from typing import Any, Generic
 
 import numpy as np
@@ -117,7 +119,7 @@ class Crew(Generic[Id]):
         process = self._context.Process(target=worker_side.work, args=arguments, daemon=True, name="composir-decoder")
         try:
             with _interrupts_held_back():
-                process.start()
+                _start_without_main(process)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ComposirError(
                 f"pictures cannot be read in worker processes: {error}; give a module-level function, or workers=0"
@@ -168,6 +170,19 @@ class Crew(Generic[Id]):
         self._workers[self._workers.index(worker)] = fresh
         for slot in queue:
             self._send(fresh, slot)
+
+
+def _start_without_main(process: BaseProcess) -> None:
+    """Spare the child the caller's script: multiprocessing would run it again, all of it if it has no main guard."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        process.start()
+    except (pickle.PicklingError, AttributeError):  # the reader is defined in the script
+        sys.modules["__main__"] = script
+        process.start()
+    finally:
+        sys.modules["__main__"] = script
 
 
 @contextlib.contextmanager

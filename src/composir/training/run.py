@@ -14,7 +14,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from composir.backbones import load_backbone
+from composir.backbones import load_backbone, names
 from composir.backbones.base import Backbone
 from composir.backbones.clip import ClipBackbone
 from composir.config import RunConfig, dump
@@ -40,6 +40,8 @@ def build_backbone(config: RunConfig, texts: Sequence[str]) -> Backbone:
     if name == SCRATCH:
         check_arguments(ClipBackbone.from_scratch, f"backbone {name!r}", arguments, ("corpus_texts", "seed"))
         return ClipBackbone.from_scratch(texts, seed=config.train.seed, **arguments)
+    if name not in names() and "/" not in name and not Path(name).expanduser().is_dir():
+        raise nearest(name, [SCRATCH, *names()], "backbone (nor a folder or 'org/repo')")
     check_arguments(load_backbone, f"backbone {name!r}", arguments, ("name",))
     return load_backbone(name, **arguments)
 

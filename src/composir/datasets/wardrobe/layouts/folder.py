@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from composir.datasets.wardrobe import Wardrobe
-from composir.datasets.wardrobe.layouts.base import Layout, Sizes
+from composir.datasets.wardrobe.layouts.base import Layout, Sizes, single_text
 from composir.types import Query
 
 BESIDE = ".wardrobe"
@@ -30,7 +30,7 @@ def build(data: Wardrobe, sizes: Sizes) -> Layout:
     paths = {i: f"{i}.png" for i in data.ids("test")[: sizes["test"]]}
     layout = Layout({path: i for i, path in paths.items()}, about=BESIDE)
     layout.files[f"{BESIDE}/queries.jsonl"] = [
-        _row(task.name, query, paths)
+        _row(data, task.name, query, paths)
         for task in data.tasks("test")
         for query in task.queries
         if query.reference in paths and any(t in paths for t in query.targets)
@@ -38,10 +38,14 @@ def build(data: Wardrobe, sizes: Sizes) -> Layout:
     return layout
 
 
-def _row(task: str, query: Query, paths: Mapping[str, str]) -> dict[str, object]:
-    """A query over file names; what lies outside the folder is left out of its targets and its subset."""
+def _row(data: Wardrobe, task: str, query: Query, paths: Mapping[str, str]) -> dict[str, object]:
+    """A query over file names; what lies outside the folder is left out of its targets and its subset.
+
+    `captions` are what two annotators say, each perhaps half of it; `text` is one sentence that says it all.
+    """
     row: dict[str, object] = {"id": f"{task}/{query.id}", "task": task, "reference": paths[query.reference]}
     row["captions"] = query.captions
+    row["text"] = query.text if query.shared_concept else single_text(data, query)
     row["targets"] = [paths[t] for t in query.targets if t in paths]
     if query.subset:
         row["subset"] = [paths[i] for i in query.subset if i in paths]
