@@ -181,6 +181,18 @@ def test_chunks_are_even(monkeypatch):
     assert seen == [51, 50]
 
 
+def test_more_queries_than_are_scored_at_once(monkeypatch):
+    query, gallery = units(11, 1, 8), units(30, 1, 8, seed=1)
+    drop = [i if i % 2 else -1 for i in range(11)]
+    target = torch.arange(11) + 15
+    whole, ranks = top_k(query, gallery, 4, drop), target_ranks(query, gallery, target, drop)
+    monkeypatch.setattr(similarity, "QUERIES", 3)
+    scores, rows = top_k(query, gallery, 4, drop)
+    assert torch.allclose(scores, whole[0], atol=1e-6)
+    assert torch.equal(rows, whole[1])
+    assert torch.equal(target_ranks(query, gallery, target, drop), ranks)
+
+
 def test_the_bound_holds_for_many_queries_too(monkeypatch):
     seen = []
     true = similarity.maxsim

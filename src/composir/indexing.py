@@ -21,7 +21,7 @@ from composir.gallery.account import Report, account
 from composir.gallery.picture import ItemReader, identified
 from composir.gallery.scan import Scan, Stamp, walk
 from composir.gallery.store import FileRow, Gallery, Manifest
-from composir.loading import Batch, Failure, pixel_batches
+from composir.loading import Batch, Failure, pixel_batches, prepare
 from composir.methods import names
 from composir.methods.base import Method
 from composir.types import Item
@@ -91,6 +91,8 @@ def index_folder(
     """
     began = time.monotonic()
     root = _folder(root)
+    if workers != 0:
+        prepare()
     gallery.require(method.gallery_key(), method.name, method.backbone.source.name)
     with gallery.writing():
         _settle_root(gallery, root, new_root)

@@ -2,6 +2,8 @@
 
 Every method scores `score(q, g) = mean over query vectors s of (max over gallery vectors t of <q_s, g_t>)`
 with all vectors of unit length; one vector on either side is the case T = 1, where the score is the cosine.
+Scores are equal where they are to the last bit, as those of equal gallery vectors for one query are. Scored among other
+queries, a query may see them change in that bit.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from torch import Tensor
 
 from composir.errors import ComposirError
 
-CHUNK_BYTES = 256 * 2**20
+CHUNK_BYTES = 16 * 2**20  # what fits a processor's cache: four times as fast as 256 MiB with a half-precision gallery
+QUERIES = 256  # scored at once; more would leave too few gallery rows for a chunk
+RANK_BYTES = 256 * 2**20
 
 
 def maxsim(query: Float[Tensor, "Q S D"], gallery: Float[Tensor, "N T D"]) -> Float[Tensor, "Q N"]:
@@ -68,6 +72,18 @@ def top_k(
     n = gallery.shape[0]
     unwanted = _checked_drop(drop, query, n)
     k = min(k, n - 1 if bool((unwanted >= 0).any()) else n)
+    parts = zip(query.split(QUERIES), unwanted.split(QUERIES), strict=True)
+    found = [_top_k(part, gallery, k, out, chunk_bytes) for part, out in parts]
+    return torch.cat([scores for scores, _ in found]), torch.cat([rows for _, rows in found])
+
+
+def _top_k(
+    query: Float[Tensor, "Q S D"],
+    gallery: Float[Tensor, "N T D"],
+    k: int,
+    unwanted: Int[Tensor, " Q"],
+    chunk_bytes: int,
+) -> tuple[Float[Tensor, "Q K"], Int[Tensor, "Q K"]]:
     best = torch.empty(query.shape[0], 0, device=query.device)
     index = torch.empty(query.shape[0], 0, dtype=torch.long, device=query.device)
     for start, scores in _chunks(query, gallery, chunk_bytes):
@@ -87,7 +103,7 @@ def target_ranks(
     gallery: Float[Tensor, "N T D"],
     target: Int[Tensor, " Q"],
     drop: Sequence[int] | None = None,
-    chunk_bytes: int = CHUNK_BYTES,
+    chunk_bytes: int = RANK_BYTES,
 ) -> Int[Tensor, " Q"]:
     """The rank, from 1, of one gallery row for each query, under the tie rule of `top_k`: gallery order.
 
@@ -107,10 +123,11 @@ def target_ranks(
         place = int((unwanted == target).nonzero()[0])
         raise ComposirError(f"query {place} asks for the rank of gallery row {int(target[place])}, which it also drops")
     place = torch.arange(n, device=query.device)
-    at_once = max(1, chunk_bytes // (12 * n))  # 4 bytes a score, and the comparisons below
+    at_once = min(QUERIES, max(1, chunk_bytes // (12 * n)))  # 4 bytes a score, and the comparisons below
     ranks = [torch.empty(0, dtype=torch.long, device=query.device)]
     for part, mine, out in zip(*(x.split(at_once) for x in (query, target[:, None], unwanted[:, None])), strict=True):
-        scores = torch.cat([scores for _, scores in _chunks(part, gallery, chunk_bytes)], dim=1)
+        chunks = _chunks(part, gallery, min(chunk_bytes, CHUNK_BYTES))
+        scores = torch.cat([scores for _, scores in chunks], dim=1)
         _refuse_nan(scores.amax(dim=1))
         own = scores.gather(1, mine)
         ahead = (scores > own) | ((scores == own) & (place < mine))
@@ -156,8 +173,7 @@ def _first_best(scores: Float[Tensor, "R n"], cut: Float[Tensor, "R 1"], k: int)
 def _refuse_nan(scores: Float[Tensor, " Q"]) -> None:
     """Comparisons with NaN are false, which would put a broken embedding's target on rank 1."""
     if bool(scores.isnan().any()):
-        place = int(scores.isnan().nonzero()[0])
-        raise ComposirError(f"a score of query {place} is not a number: its embedding or one of the gallery is broken")
+        raise ComposirError("a score is not a number: the embedding of a query or of a gallery image is broken")
 
 
 def _checked_drop(drop: Sequence[int] | None, query: Tensor, n: int) -> Int[Tensor, " Q"]:

@@ -60,6 +60,7 @@ def _run(
     from composir.errors import DataError
     from composir.gallery.store import Gallery, is_gallery
     from composir.indexing import create_gallery, index_folder
+    from composir.loading import prepare
 
     if not folder.is_dir():
         raise DataError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name the folder of pictures")
@@ -67,6 +68,8 @@ def _run(
     known = gallery.manifest if gallery else None
     method = method or (known.method if known else DEFAULT_METHOD)
     revision = known.revision if known and backbone is None else None
+    if options["workers"] != 0:
+        prepare()  # while the encoder is being loaded
     built = _build(method, backbone or (known.backbone if known else DEFAULT_BACKBONE), revision, device)
     gallery = gallery or create_gallery(path, built, folder)
     with shown() as progress:

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from composir.backbones.transform import Transform
 from composir.errors import DataError
-from composir.loading.crew import Crew, decode_here
+from composir.loading.crew import Crew, decode_here, prepare
 from composir.loading.worker import Decoder, Failure, Id, Read
 
-__all__ = ["Batch", "Failure", "default_workers", "pixel_batches"]
+__all__ = ["Batch", "Failure", "default_workers", "pixel_batches", "prepare"]
 
 PATIENCE = 10.0  # seconds one picture may take
 BATCHES_AHEAD = 2  # batches decoded in advance: one to be encoded next, one being filled

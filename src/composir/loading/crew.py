@@ -18,7 +18,6 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
@@ -35,6 +34,23 @@ Decoded = Generator[tuple[Id, NDArray[np.uint8] | Failure]]
 
 START_PATIENCE = 120.0  # seconds until a worker must have started: importing torch from a cold disk is slow
 SLACK = 2.0  # seconds the master waits for a worker's own alarm clock, which not every system has
+
+
+def prepare() -> Any:
+    """Start the fork server ahead of need, where there is one, and return at once: it takes seconds to import torch.
+
+    Returns:
+        The multiprocessing context that workers come from.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([worker_side.__name__])
+    from multiprocessing import forkserver  # not on every system
+
+    with _interrupts_held_back():
+        forkserver.ensure_running()
+    return context
 
 
 def decode_here(decoder: Decoder[Id], ids: Iterable[Id]) -> Decoded[Id]:
@@ -65,10 +81,7 @@ class Crew(Generic[Id]):
     """`workers` processes that decode into `slots` pictures' worth of shared memory."""
 
     def __init__(self, decoder: Decoder[Id], workers: int, slots: int):
-        server = "forkserver" in multiprocessing.get_all_start_methods()
-        self._context: Any = multiprocessing.get_context("forkserver" if server else "spawn")
-        if server:
-            self._context.set_forkserver_preload([worker_side.__name__])
+        self._context = prepare()
         self._shape = (slots, 3, decoder.transform.size, decoder.transform.size)
         self._memory = self._context.RawArray(ctypes.c_uint8, math.prod(self._shape))
         self._pixels = np.frombuffer(self._memory, dtype=np.uint8).reshape(self._shape)
@@ -118,8 +131,7 @@ class Crew(Generic[Id]):
         arguments = (theirs, self._memory, self._shape, self._decoder)
         process = self._context.Process(target=worker_side.work, args=arguments, daemon=True, name="composir-decoder")
         try:
-            with _interrupts_held_back():
-                _start_without_main(process)
+            _start_without_main(process)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ComposirError(
                 f"pictures cannot be read in worker processes: {error}; give a module-level function, or workers=0"
@@ -188,9 +200,8 @@ def _start_without_main(process: BaseProcess) -> None:
 @contextlib.contextmanager
 def _interrupts_held_back() -> Iterator[None]:
     """Let a fork server that is started here inherit that it hears no Ctrl-C; this process hears it afterwards."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
+    from multiprocessing import resource_tracker  # not on every system
+
     resource_tracker.ensure_running()  # first: it lets SIGINT through again once it has started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

@@ -1,0 +1,30 @@
+"""`composir demo` at a small size, twice."""
+
+from __future__ import annotations
+
+import json
+
+from PIL import Image
+
+
+def test_demo_draws_indexes_answers_and_says_how_to_go_on(cli, tmp_path):
+    out = tmp_path / "demo"
+    first = cli("demo", "--out", out, "--size", 90)
+    assert first.code == 0, first.err
+    assert "90 encoded" in first.out
+    assert first.out.count("rank") == 3
+    assert "composir search --gallery" in first.out
+    queries = [json.loads(line) for line in (out / "pictures/.wardrobe/queries.jsonl").read_text("utf-8").splitlines()]
+    assert sum(row["text"] in " ".join(first.out.split()) for row in queries) >= 3
+    with Image.open(out / "answers.png") as sheet:
+        assert sheet.width > 1200
+        assert sheet.height > 600
+    second = cli("demo", "--out", out, "--size", 90)
+    assert "90 pictures in the gallery; 0 encoded" in second.out
+
+
+def test_demo_refuses_a_folder_that_is_something_else(cli, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    done = cli("demo", "--out", tmp_path)
+    assert done.code == 1
+    assert "holds no drawn catalogue" in done.err
