@@ -10,7 +10,7 @@ help:
 	@echo "make test       the test suite: CPU, no network"
 	@echo "make test-slow  full-size architectures, long kill tests"
 	@echo "make check      format, lint, types, layers, file sizes, tests: what CI runs"
-	@echo "make bench      every figure in benchmarks/results (about 30 minutes)"
+	@echo "make bench      every figure in benchmarks/results"
 	@echo "make format     rewrite the sources in the house style"
 
 .venv/pyvenv.cfg:

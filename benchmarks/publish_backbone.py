@@ -33,7 +33,7 @@ A small CLIP trained from scratch on drawn garments, so that composir can be tri
 | loss | symmetric contrastive, everything trainable, learnt scale |
 | architecture | image: {image_layers} layers of {image_width}, patches of {patch_size} px; text: {text_layers} layers of {text_width}; joint width {dim} |
 | training | {steps:,} steps of {batch_size} ({epochs} epochs), AdamW, peak lr {lr:g}, warm-up and cosine, {precision}, seed {seed} |
-| took | {minutes:.0f} minutes on {cores} shared CPU cores, drawing included |
+| took | {minutes:.0f} minutes of wall clock on a CPU, drawing and validation included, other work running beside it |
 | best weights | epoch {epoch}, by caption → image R@1 on val |
 | weights | {parameters:,} parameters, float16, {size:,} bytes, sha256 `{sha}` |
 
@@ -54,7 +54,7 @@ Zero-shot composed retrieval on test, one right target among look-alikes:
 ## Limits
 
 It has seen nothing but these drawings and their templated English: photographs, other garments, other words and other languages mean nothing to it. It never saw an
-edit text ("is longer", "instead of"), so comparatives are noise to it. Its figures say nothing about real collections. On another processor the recipe gives other
+edit text ("is longer", "instead of"), so comparatives are noise to it. Its captions say "a orange", so it reads that better than "an orange". Its figures say nothing about real collections. On another processor the recipe gives other
 last digits: kernels differ.
 """
 
@@ -80,7 +80,7 @@ def main() -> None:
     facts = {
         **config["backbone"], **config["train"], "name": name, "train": config["data"]["train"],
         "val": config["data"]["val"], "data_seed": config["data"]["seed"], "steps": report["steps"],
-        "minutes": report["seconds"] / 60, "cores": 2, "epoch": report["best"]["epoch"],
+        "minutes": report["seconds"] / 60, "epoch": report["best"]["epoch"],
         "parameters": sum(_product(shape) for shape in shapes), "size": len(weights),
         "sha": hashlib.sha256(weights).hexdigest(), "curve": curve, "seed": config["train"]["seed"],
     }  # fmt: skip

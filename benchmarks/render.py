@@ -65,6 +65,18 @@ def concepts() -> str:
     return task_table("test concepts", ["mAP@5", "mAP@10", "mAP@50"])
 
 
+def trial() -> str:
+    """The prototype's trial beside test."""
+    quality = load("wardrobe_quality")
+    methods = quality["tasks"]["test families"]["methods"]
+    partial = quality["caption_to_image"]["test"]["each attribute told with probability 0.5"]
+    rows = []
+    for name, before in quality["trial_on_the_prototype"].items():
+        now = {k: v["value"] for k, v in methods[name].items()} if name in methods else partial
+        rows.append([name, " / ".join(before), *(" / ".join(f"{row[k]:.1f}" for k in before) for row in (before, now))])
+    return table(["what", "", "trial on the prototype", "here"], rows)
+
+
 def captions() -> str:
     """Caption -> image."""
     quality = load("wardrobe_quality")["caption_to_image"]
@@ -99,6 +111,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "families": families,
     "concepts": concepts,
     "captions": captions,
+    "trial": trial,
     "alpha-curve": alpha_curve,
     "speed": speed,
 }

@@ -10,6 +10,7 @@ HERE = Path(__file__).parent
 COMPOSIR = str(Path(sys.executable).with_name("composir"))
 STEPS = (
     [COMPOSIR, "demo"],
+    [sys.executable, str(HERE.parent / "docs" / "pictures.py")],
     [sys.executable, str(HERE / "wardrobe_quality.py")],
     [sys.executable, str(HERE / "speed_draw.py")],
     [sys.executable, str(HERE / "speed_index.py")],

@@ -1,4 +1,7 @@
-"""Draw docs/wardrobe.png: python docs/pictures.py."""
+"""Draw docs/wardrobe.png and take docs/demo.png from the demo's answers: python docs/pictures.py.
+
+Needs `composir demo` to have run in the root of the repository.
+"""
 
 from pathlib import Path
 
@@ -24,4 +27,7 @@ def wardrobe_sheet() -> Image.Image:
 
 
 if __name__ == "__main__":
-    wardrobe_sheet().save(Path(__file__).parent / "wardrobe.png", optimize=True)
+    docs = Path(__file__).parent
+    wardrobe_sheet().save(docs / "wardrobe.png", optimize=True)
+    with Image.open(docs.parent / "demo" / "answers.png") as answers:
+        answers.convert("RGB").quantize(256).save(docs / "demo.png", optimize=True)

@@ -15,7 +15,6 @@ from composir.gallery.store import Gallery
 from composir.images import ImageError
 from composir.indexing import create_gallery, index_folder
 from composir.methods import load_method
-from composir.methods.joint import JointSpace
 from composir.similarity import maxsim
 
 
@@ -213,7 +212,3 @@ def test_an_engine_shows_its_gallery_as_loaded_until_refreshed(engine, indexed, 
     engine.refresh()
     paths = {hit.path for hit in engine.search(text="is red", k=99)}
     assert paths == {path.name for path in Path(indexed).iterdir()}
-
-
-def test_the_joint_space_is_what_the_words_are_compared_in(tiny_method):
-    assert type(tiny_method).encode_gallery is JointSpace.encode_gallery

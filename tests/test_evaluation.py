@@ -105,3 +105,18 @@ def test_bad_tasks_are_refused(method, data):
         task = Task("t", gallery, (good,), (metric,), drop_reference=True)
         with pytest.raises(ComposirError, match=metric):
             report(rank(method, task, data), task)
+
+
+def test_a_small_k_does_not_cut_an_average_precision_short(method, data):
+    task = data.tasks("test")[1]
+    short, long = rank(method, task, data, k=5), rank(method, task, data, k=60)
+    assert report(short, task) == report(long, task)
+
+
+def test_a_target_outside_its_subset_is_refused(method, data):
+    ids = data.ids("test")
+    query = Query("q7", ids[0], ("is red",), (ids[1],), subset=(ids[0], ids[2]))
+    with pytest.raises(ComposirError, match=r"q7.*not in its own subset"):
+        rank(method, Task("t", ids, (query,), ("Rs@1",), drop_reference=True), data)
+    with pytest.raises(ComposirError, match="no queries"):
+        rank(method, Task("t", ids, (), ("R@1",), drop_reference=True), data)

@@ -176,7 +176,7 @@ def tuple_of(transform: Transform) -> tuple:
     return (transform.size, transform.resize, transform.resize_to, transform.resample, transform.mean, transform.std)
 
 
-def test_default_workers_leave_room_for_the_encoder(monkeypatch):
-    for cores, expected in ((1, 1), (2, 1), (4, 2), (64, 8)):
+def test_default_workers_are_as_many_as_cores_up_to_eight(monkeypatch):
+    for cores, expected in ((1, 1), (2, 2), (4, 4), (64, 8)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, n=cores: set(range(n)), raising=False)
         assert default_workers() == expected

@@ -121,6 +121,8 @@ def test_their_arguments_are_checked_too(outside, backbone):
     with pytest.raises(ComposirError, match=f"method '{outside}:Mine' needs beta; give it beside its name"):
         load_method(f"{outside}:Mine", backbone)
     assert load_method(f"{outside}:Open", backbone, anything=1).rest == {"anything": 1}
+    with pytest.raises(UnknownNameError, match=f"argument of method '{outside}:Open': 'backbone'"):
+        load_method(f"{outside}:Open", backbone, backbone=backbone)
 
 
 @pytest.mark.parametrize(

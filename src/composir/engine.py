@@ -101,6 +101,8 @@ class Engine:
             ComposirError: Neither picture nor words, an unreadable picture, a control that the method does not take,
                 or words alone where the gallery has no place for them.
         """
+        if k < 1:
+            raise ComposirError(f"k = {k}; ask for 1 answer or more")
         picture = None if reference is None else self._resolve(reference)
         query = self._query(picture, text.strip(), {name: v for name, v in controls.items() if v is not None})
         return self.shelf.search(query.float().cpu(), k, picture.id if picture and not keep_reference else None)
@@ -108,6 +110,8 @@ class Engine:
     @torch.inference_mode()
     def _query(self, picture: _Picture | None, text: str, controls: dict[str, float]) -> Float[Tensor, "1 S D"]:
         self._check_controls(controls)
+        if controls and (picture is None or not text):
+            raise ComposirError(f"{', '.join(controls)} weighs picture against words; give both")
         if picture is None:
             return self._words_alone(text)
         if not text:

@@ -67,8 +67,9 @@ def encode(
     method.eval()
     transform = method.transform(side)
     run = method.encode_gallery if side == "gallery" else method.encode_reference
+    device = next(method.parameters()).device
     parts = [
-        run(transform.normalise(batch.pixels))
+        run(transform.normalise(batch.pixels.to(device))).cpu()
         for batch in pixel_batches(dataset.image, ids, transform, batch_size, workers=workers)
     ]
     return torch.cat(parts)
@@ -94,13 +95,15 @@ def rank(
         dataset: Where the pictures are.
         gallery: Embeddings of `task.gallery` where they are already there; methods of one gallery key share them.
         references: The encoded references in query order, likewise.
-        k: How many answers to keep.
+        k: How many answers to keep at least; a task's mAP@K keeps K.
         batch_size: Of encoding and composing.
         controls: For `compose`, e.g. alpha=0.8.
 
     Raises:
         ComposirError: The truth is hidden, or a target or reference to be dropped is not in the gallery.
     """
+    if not task.queries:
+        raise ComposirError(f"task {task.name!r} has no queries; nothing can be ranked")
     if task.hidden:
         raise ComposirError(f"the targets of {task.name!r} are not public; rank its val split, or write a submission")
     row = {image_id: i for i, image_id in enumerate(task.gallery)}
@@ -110,9 +113,12 @@ def rank(
         gallery = encode(method, dataset, task.gallery, "gallery", batch_size=batch_size)
     if references is None:
         references = encode(method, dataset, [q.reference for q in task.queries], "reference", batch_size=batch_size)
+    device = next(method.parameters()).device
     texts = [q.text for q in task.queries]
+    # Enough answers for every mAP@K of the task, so that none is cut short unnoticed.
+    k = max([k, *(int(name.partition("@")[2]) for name in task.metrics if name.startswith("mAP@"))])
     composed = [
-        method.compose(references[i : i + batch_size], texts[i : i + batch_size], **controls)
+        method.compose(references[i : i + batch_size].to(device), texts[i : i + batch_size], **controls).cpu()
         for i in range(0, len(texts), batch_size)
     ]
     query = torch.cat(composed)
@@ -137,7 +143,11 @@ def _subset_ranks(query: Tensor, gallery: Tensor, task: Task, row: Mapping[str, 
         return None
     others = [[m for m in q.subset if m != q.reference] for q in task.queries]
     widest = max(map(len, others))
-    padded = torch.tensor([[row[m] for m in o] + [row[o[0]]] * (widest - len(o)) for o in others])
+    rows = [[_row(row, m, q.id, task) for m in o] for o, q in zip(others, task.queries, strict=True)]
+    for query_, o in zip(task.queries, others, strict=True):
+        if query_.targets[0] not in o:
+            raise ComposirError(f"query {query_.id} of {task.name!r}: its target is not in its own subset")
+    padded = torch.tensor([own + [own[0]] * (widest - len(own)) for own in rows])
     scores = paired_scores(query, gallery[padded])
     real = torch.tensor([[i < len(o) for i in range(widest)] for o in others])
     place = torch.tensor([o.index(q.targets[0]) for o, q in zip(others, task.queries, strict=True)])[:, None]

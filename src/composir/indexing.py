@@ -26,7 +26,7 @@ from composir.methods import names
 from composir.methods.base import Method
 from composir.types import Item
 
-COMMIT_SECONDS = 2.0  # what a kill costs at most; a commit takes 10 ms
+COMMIT_SECONDS = 2.0  # what a kill costs at most
 COMPACT_COMMITS = 256  # commits after which the small pieces are joined, so that a long run does not slow down
 PASSING = frozenset({"changed", "unreadable", "missing file"})  # reasons that may be gone by the next run
 
@@ -53,7 +53,7 @@ def create_gallery(path: Path, method: Method, root: Path) -> Gallery:
     kind, key = type(method), method.gallery_key()
     # What the next process is to load: a method from outside by its class, a backbone's folder wherever that runs.
     name = method.name if method.name in names() else f"{kind.__module__}:{kind.__qualname__}"
-    backbone = str(Path(source.name).resolve()) if Path(source.name).is_dir() else source.name
+    backbone = str(Path(source.name).expanduser().resolve()) if source.revision == "local" else source.name
     root = _folder(root)
     return Gallery.create(path, Manifest(key, name, backbone, source.repo, source.revision, vectors, dim, str(root)))
 

@@ -39,7 +39,8 @@ def load_backbone(name: str, revision: str | None = None) -> Backbone:
     from composir.backbones.base import Source
 
     place, revision = _locate(name, revision)
-    folder = hub.find_folder(place, revision)
+    # A short name means its pinned commit, even where a folder of the repository's name happens to lie.
+    folder = hub.find_repository(place, revision) if name in catalog.VARIANTS else hub.find_folder(place, revision)
     model_type = str(weights.read_json(folder / "config.json").get("model_type"))
     if model_type not in catalog.MODEL_TYPES:
         known = ", ".join(sorted(catalog.MODEL_TYPES))

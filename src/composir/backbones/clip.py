@@ -132,9 +132,9 @@ class ClipBackbone(Backbone):
             dim: Width of the joint space.
             context: Longest text in tokens, start and end included.
             vocab_size: Upper bound of the vocabulary, 514 or more.
-            activation: As transformers names it: "gelu", or OpenAI's "quick_gelu" (1.2 times as fast in compiled
+            activation: As transformers names it: "gelu", or OpenAI's "quick_gelu" (cheaper in compiled
                 training).
-            attention: Kernel to train with: "sdpa", or "eager", which compiles to twice the speed on a CPU.
+            attention: Kernel to train with: "sdpa", or "eager", which compiles to faster training on a CPU.
             seed: Fixes the weights; the tokenizer depends on the corpus alone.
             name: Goes into `source`.
         """

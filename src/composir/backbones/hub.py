@@ -29,6 +29,15 @@ def find_folder(name: str, revision: str = "main") -> Path:
         return folder
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ComposirError(f"no folder {name!r}; give a folder with {WANTED}, or a hub repository as 'org/repo'")
+    return find_repository(name, revision)
+
+
+def find_repository(name: str, revision: str) -> Path:
+    """The cached or downloaded folder of a hub repository "org/repo", whatever folders lie here.
+
+    Raises:
+        ComposirError: No such repository or revision, no network, or only pickled weights.
+    """
     return _cached(name, revision) or _download(name, revision)
 
 

@@ -34,8 +34,8 @@ def demo(
     if not pictures.exists():
         _draw(pictures, size)
     asked = _queries(pictures)
-    if len(asked) < QUERIES:
-        raise ComposirError(f"{pictures} holds no drawn catalogue with queries; remove {out} or give another --out")
+    if len(asked) < QUERIES or _drawn(pictures) != size:
+        raise ComposirError(f"{pictures} holds no catalogue of {size} garments; remove {out} or give another --out")
     engine = _engine(pictures, gallery)
     answers = [(query, _answer(engine, pictures, query)) for query in asked]
     for query, hits in answers:
@@ -67,6 +67,11 @@ def _queries(pictures: Path) -> list[dict]:
     return families[:: max(1, len(families) // QUERIES)][:QUERIES]
 
 
+def _drawn(pictures: Path) -> int:
+    """How many garments an earlier run drew here."""
+    return json.loads((pictures / ".wardrobe" / "wardrobe.json").read_text(encoding="utf-8"))["size"]
+
+
 def _engine(pictures: Path, path: Path) -> Engine:
     from composir.backbones import load_backbone
     from composir.cli.progress import shown
@@ -74,10 +79,9 @@ def _engine(pictures: Path, path: Path) -> Engine:
     from composir.gallery.store import Gallery, is_gallery
     from composir.indexing import create_gallery, index_folder
     from composir.methods import load_method
-    from composir.methods.slerp import ALPHA
 
     typer.echo("Indexing …")
-    method = load_method("slerp", load_backbone("wardrobe-clip"), alpha=ALPHA["wardrobe"])
+    method = load_method("slerp", load_backbone("wardrobe-clip"), alpha="wardrobe")
     gallery = Gallery.open(path) if is_gallery(path) else create_gallery(path, method, pictures)
     with shown() as progress:
         report = index_folder(gallery, method, pictures, batch_size=128, progress=progress)
@@ -121,11 +125,13 @@ def _sheet(pictures: Path, answers: list[tuple[dict, list[Hit]]]) -> Image.Image
 
 
 def _next_steps(pictures: Path, gallery: Path, query: dict) -> None:
-    reference = pictures / query["reference"]
+    from composir.methods.slerp import ALPHA
+
+    ask = f"--image {pictures / query['reference']} --text 'is red' --alpha {ALPHA['wardrobe']:g}"
     typer.echo(
         "\nGo on with\n"
-        f'  .venv/bin/composir search --gallery {gallery} --image {reference} --text "is red" --alpha 0.5\n'
+        f"  .venv/bin/composir search --gallery {gallery} {ask}\n"
         "  .venv/bin/composir index YOUR_PICTURES --gallery my.gallery --backbone clip-vit-b-32\n"
-        '  .venv/bin/composir search --gallery my.gallery --image PICTURE --text "is blue" --sheet answers.png\n'
+        "  .venv/bin/composir search --gallery my.gallery --image PICTURE --text 'is blue' --sheet answers.png\n"
         "The backbone used here has seen drawings only; for photographs name one that has seen some."
     )

@@ -26,7 +26,9 @@ def index(
         str | None, typer.Option(help=f"Name, folder or org/repo@revision; for a new gallery {DEFAULT_BACKBONE}.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures encoded at once.")] = 32,
-    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; half the cores if not given.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Decoding processes; one a core, 8 at most, if not given.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to encode: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Go through symbolic links.")] = False,
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try unchanged skipped files again.")] = False,

@@ -54,3 +54,9 @@ def run() -> None:
     except ComposirError as error:
         typer.secho(f"error: {' '.join(str(error).split())}", fg=typer.colors.RED, err=True)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is None or isinstance(error, BrokenPipeError):
+            raise
+        remedy = "check the path, its access rights and the room on the disk"
+        typer.secho(f"error: {error.filename}: {error.strerror}; {remedy}", fg=typer.colors.RED, err=True)
+        sys.exit(1)

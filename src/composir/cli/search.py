@@ -81,7 +81,9 @@ def _draw(engine: Engine, image: str | None, text: str, hits: list[Hit], out: Pa
 
     root = Path(engine.gallery.manifest.root)
     row = engine.shelf.rows.get(image or "")
-    reference = None if image is None else Path(image) if row is None else root / engine.shelf.paths[row][0]
+    reference = (
+        None if image is None else Path(image).expanduser() if row is None else root / engine.shelf.paths[row][0]
+    )
     answers = [(_picture(root / hit.path), f"{hit.rank}   {hit.score:.3f}\n{Path(hit.path).name}") for hit in hits]
     out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet([SheetRow(_picture(reference), text, answers)]).save(out)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import warnings
 import zlib
@@ -113,14 +114,17 @@ class Gallery:
             raise GalleryError(f"{path} exists and is no gallery; name a path that does not exist yet")
         path.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
-        database = lancedb.connect(str(building))
-        database.create_table("images", schema=_image_schema(manifest))
-        database.create_table("files", schema=FILES)
-        _write_manifest(building, manifest)
-        building.chmod(0o777 & ~_umask())
-        if path.exists():
-            path.rmdir()
-        building.rename(path)
+        try:
+            database = lancedb.connect(str(building))
+            database.create_table("images", schema=_image_schema(manifest))
+            database.create_table("files", schema=FILES)
+            _write_manifest(building, manifest)
+            building.chmod(0o777 & ~_umask())
+            if path.exists():
+                path.rmdir()
+            building.rename(path)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)  # nothing is there any more where all went well
         return cls(path, manifest)
 
     @classmethod

@@ -42,9 +42,13 @@ class Batch(Generic[Id]):
 
 
 def default_workers() -> int:
-    """Half the cores this process may use, 1 to 8: on a CPU the encoder needs the cores more than the decoder does."""
+    """As many as cores this process may use, 8 at most: they step back behind an encoder that uses the same cores.
+
+    One for each core rather than fewer, so that the threads of an encoder on the CPU, which wait for one another, are
+    all held up by the same little.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // 2))
+    return min(8, cores)
 
 
 def pixel_batches(

@@ -28,7 +28,7 @@ class Contrastive(Slerp):
     trains_on: ClassVar[Literal["nothing", "pairs", "triplets"]] = "pairs"
     tuned: ClassVar[tuple[str, ...]] = ("backbone.",)
 
-    def __init__(self, backbone: Backbone, alpha: float = DEFAULT_ALPHA):
+    def __init__(self, backbone: Backbone, alpha: float | str = DEFAULT_ALPHA):
         super().__init__(backbone, alpha)
         if backbone.logit_scale is None:
             raise ComposirError(f"backbone {backbone.source.name!r} has no logit scale to learn")

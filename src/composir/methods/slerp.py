@@ -18,10 +18,11 @@ from torch import Tensor
 from composir.backbones.base import Backbone
 from composir.errors import ComposirError
 from composir.methods.joint import JointSpace
+from composir.plugins import nearest
 
 DEFAULT_ALPHA = 0.8
 # The paper's values where it gives them; "wardrobe" was chosen on its val split with the embedded backbone.
-ALPHA: dict[str, float] = {"cirr": 0.9, "circo": 0.8, "fashioniq": 0.8, "wardrobe": 0.5}
+ALPHA: dict[str, float] = {"cirr": 0.9, "circo": 0.8, "fashioniq": 0.8, "wardrobe": 0.4}
 _PARALLEL = 1e-12  # squared sine; below, single precision leaves nothing of the direction
 
 
@@ -91,14 +92,22 @@ class Slerp(JointSpace):
 
     Args:
         backbone: CLIP-like towers.
-        alpha: Share of the way to the text where a query gives none, 0 (picture) .. 1 (words).
+        alpha: Share of the way to the text where a query gives none, 0 (picture) .. 1 (words); or the name of a data
+            set in `ALPHA`, for its default.
+
+    Raises:
+        ComposirError: A number outside 0..1, or a name that is not in `ALPHA` (the nearest ones are listed).
     """
 
     name: ClassVar[str] = "slerp"
     controls: ClassVar[tuple[str, ...]] = ("alpha",)
 
-    def __init__(self, backbone: Backbone, alpha: float = DEFAULT_ALPHA):
+    def __init__(self, backbone: Backbone, alpha: float | str = DEFAULT_ALPHA):
         super().__init__(backbone)
+        if isinstance(alpha, str):
+            if alpha not in ALPHA:
+                raise nearest(alpha, ALPHA, "data set with a default alpha")
+            alpha = ALPHA[alpha]
         self.alpha = float(checked_alpha(alpha, 1, torch.device("cpu"))[0])
 
     def compose(

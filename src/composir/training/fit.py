@@ -69,7 +69,7 @@ def fit(
     groups = [g for g in method.parameter_groups(weight_decay) if g["params"]]
     if not groups:
         raise ComposirError(f"method {method.name!r} has no trainable parameter; it trains on {method.trains_on!r}")
-    accelerator = _accelerator(precision)
+    accelerator = accelerator_for(precision)
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, warmup))
     method.train()
@@ -97,7 +97,12 @@ def fit(
             method.__dict__.pop(trace, None)
 
 
-def _accelerator(precision: Precision) -> Accelerator:
+def accelerator_for(precision: Precision) -> Accelerator:
+    """Accelerate's side of a run; called early too, so that nobody waits for data to hear that it cannot train.
+
+    Raises:
+        ComposirError: accelerate is missing, or this machine cannot compute in `precision`.
+    """
     try:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState

@@ -25,7 +25,7 @@ from composir.methods.joint import JointSpace
 from composir.metrics import hit_rates
 from composir.plugins import check_arguments, nearest
 from composir.similarity import target_ranks
-from composir.training.fit import fit
+from composir.training.fit import accelerator_for, fit
 from composir.training.pairs import PairBatches, decoded
 from composir.types import Pair
 
@@ -84,6 +84,7 @@ def run(config: RunConfig, folder: Path, say: Callable[[str], None] = print) -> 
         raise ComposirError(f"{folder} already holds a finished run; remove it or give another --out")
     if config.eval.metric not in METRICS:
         raise nearest(config.eval.metric, METRICS, "metric in [eval]")
+    accelerator_for(config.train.precision)
     dataset = load_dataset(config.data.name, **config.data.arguments)
     train, val = dataset.pairs("train"), dataset.pairs("val")
     texts = [caption for pair in train for caption in pair.captions]
@@ -101,7 +102,7 @@ def run(config: RunConfig, folder: Path, say: Callable[[str], None] = print) -> 
     batches = PairBatches(train, decoded(dataset, [p.image for p in train], transform, workers), config.train)
     say(f"{len(train)} training pairs and {len(val)} validation pairs ready after {time.perf_counter() - start:.0f} s")
     if config.train.compile:
-        # Eager attention fuses better than the flash kernel's backward pass on CPUs: twice the speed at these sizes.
+        # Best with attention = "eager": on CPUs the flash kernel's backward pass is slow and does not fuse.
         method.backbone.image.compile()
     best: dict[str, Any] = {}
     keys = ("lr", "weight_decay", "warmup", "betas", "clip", "precision")
