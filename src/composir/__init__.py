@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from composir.errors import ComposirError as ComposirError
     from composir.evaluation import rank as rank
     from composir.evaluation import report as report
-    from composir.gallery import Gallery as Gallery
+    from composir.gallery.store import Gallery as Gallery
     from composir.images import load_image as load_image
     from composir.methods import load_method as load_method
     from composir.training import fit as fit
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _HOME = {
     "ComposirError": "errors",
     "Engine": "engine",
-    "Gallery": "gallery",
+    "Gallery": "gallery.store",
     "Hit": "types",
     "Item": "types",
     "Pair": "types",

@@ -19,8 +19,8 @@ from torch import Tensor
 from composir.errors import DataError, GalleryError
 from composir.gallery.account import Report, account
 from composir.gallery.picture import ItemReader, identified
-from composir.gallery.scan import Scan, Stamp, walk
-from composir.gallery.store import FileRow, Gallery, Manifest
+from composir.gallery.scan import FileRow, Scan, Stamp, walk
+from composir.gallery.store import Gallery, Manifest
 from composir.loading import Batch, Failure, pixel_batches, prepare
 from composir.methods import names
 from composir.methods.base import Method

@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from composir.gallery.scan import Stamp
+from composir.gallery.scan import FileRow, Stamp
 from composir.gallery.search import Shelf
-from composir.gallery.store import FileRow, Gallery, Manifest
+from composir.gallery.store import Gallery, Manifest
 from composir.similarity import maxsim, top_k
 
 STAMP = Stamp(1, 2, 3)

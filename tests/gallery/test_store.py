@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from composir.errors import GalleryError
-from composir.gallery.scan import Stamp
-from composir.gallery.store import FileRow, Gallery, Manifest, checksum
+from composir.gallery.scan import FileRow, Stamp
+from composir.gallery.store import Gallery, Manifest, checksum
 
 MANIFEST = Manifest("k1", "slerp", "clip-tiny", "clip-tiny", "seed-0", 2, 3, "/photos")
 STAMP = Stamp(1, 2, 3)

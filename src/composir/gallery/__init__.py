@@ -1,3 +1,4 @@
-"""The pictures that are searched: what lies in the folder, what is stored of it, and the exact search over it."""
+"""The pictures that are searched: what lies in the folder, what is stored of it, and the exact search over it.
 
-from composir.gallery.store import Gallery as Gallery
+It exports nothing: decoding processes import `gallery.picture`, and must not wait for LanceDB.
+"""

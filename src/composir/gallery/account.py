@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from composir.errors import GalleryError
-from composir.gallery.scan import Scan
-from composir.gallery.store import FileRow, Gallery
+from composir.gallery.scan import FileRow, Scan
+from composir.gallery.store import Gallery
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from composir.gallery.scan import Stamp, file_id
-from composir.gallery.store import FileRow
+from composir.gallery.scan import FileRow, Stamp, file_id
 from composir.images import DEFAULT_LIMITS, ImageError, Source, load_image, looks_like_image
 from composir.types import Item
 

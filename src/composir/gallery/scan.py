@@ -38,6 +38,25 @@ class Stamp:
         return self.settled and other.settled and self == other
 
 
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file.
+
+    Attributes:
+        path: Relative to the root, POSIX style.
+        id: Of its content; None if its bytes were not read.
+        stamp: Taken before they were read.
+        reason: Why it was skipped, short; "" if it is indexed.
+        detail: The same in a sentence, or "".
+    """
+
+    path: str
+    id: str | None
+    stamp: Stamp
+    reason: str = ""
+    detail: str = ""
+
+
 @dataclass(slots=True)
 class Scan:
     """One walk over a folder.

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from composir.errors import GalleryError
 from composir.gallery.lock import exclusive
-from composir.gallery.scan import Stamp
+from composir.gallery.scan import FileRow, Stamp
 
 FORMAT = 1
 MANIFEST = "gallery.json"
@@ -72,25 +72,6 @@ class Manifest:
     dim: int
     root: str
     format: int = FORMAT
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """One file.
-
-    Attributes:
-        path: Relative to the root, POSIX style.
-        id: Of its content; None if its bytes were not read.
-        stamp: Taken before they were read.
-        reason: Why it was skipped, short; "" if it is indexed.
-        detail: The same in a sentence, or "".
-    """
-
-    path: str
-    id: str | None
-    stamp: Stamp
-    reason: str = ""
-    detail: str = ""
 
 
 class Gallery:

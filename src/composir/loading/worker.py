@@ -23,7 +23,7 @@ Id = TypeVar("Id", bound=Hashable)
 Read = Callable[[Id], Image.Image]
 
 MEMORY_LIMIT = 2 * 2**30  # bytes one worker may allocate, where the system can enforce it
-NICENESS = 5  # the encoder goes first: a worker takes what it leaves, and all of it when the encoder waits
+NICENESS = 19  # the encoder goes first: a worker takes what it leaves, and all of it when the encoder waits
 DETAIL_LENGTH = 400  # characters
 
 
