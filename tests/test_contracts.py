@@ -581,7 +581,7 @@ BROKEN_CHANGES = [
     ({"task": {"gallery": ("train-0",) * 2}}, "gallery ids are not unique"),
     ({"task": {"queries": ()}}, "has no query"),
     ({"task": {"metrics": ("R@0",)}}, "'R@0'"),
-    ({"task": {"metrics": ("Recall@1",)}}, "'Recall@1'"),
+    ({"task": {"metrics": ("recall@1",)}}, "'recall@1'"),
     ({"task": {"metrics": ()}}, "no metric"),
     ({"task": {"hidden": True}}, "hidden=True"),
     ({"captions": ()}, "pair train-0 has an empty caption"),

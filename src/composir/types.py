@@ -8,6 +8,9 @@ W word width, R rows of an encoded reference, C its width, K cut-off.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Join = Literal["and", "both orders", "reversed", "comma and"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +22,10 @@ class Query:
         reference: Image id of the reference.
         captions: The annotators' texts, one or more, in file order.
         targets: Image ids that answer it, the single annotated target first; empty where the truth is hidden.
-        subset: Image ids of CIRR's small set (reference included), or empty.
+        subset: Image ids of CIRR's small set (reference included) or of GeneCIS's own gallery, or empty.
         weight: Training weight, 0 or more.
         shared_concept: What reference and targets have in common (CIRCO), or "".
-        aspects: CIRCO's semantic aspects, or empty.
+        aspects: Kinds that the query belongs to, by which scores are also told (CIRCO's semantic aspects), or empty.
     """
 
     id: str
@@ -50,6 +53,36 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Wording:
+    """How a query's captions become what a method reads.
+
+    Attributes:
+        join: Of several captions: "and" ("A and b", CLIP4Cir), "both orders" ("a and b" and "b and a", whose composed
+            embeddings are averaged, SEARLE), "reversed" ("b and a", Pic2Word), "comma and" ("a, and b", BGE-VL).
+        template: Around the joined captions; holds {text}, and {shared_concept} where the data set has one.
+    """
+
+    join: Join = "and"
+    template: str = "{text}"
+
+    def texts(self, query: Query) -> tuple[str, ...]:
+        """What is read: one text, or two for "both orders"; the embeddings of two are averaged and made unit length."""
+        first, *rest = captions = [caption.strip(" .?,") for caption in query.captions]
+        if not rest:
+            joined = [query.captions[0]]
+        elif self.join == "both orders":
+            joined = [" and ".join(captions), " and ".join(captions[::-1])]
+        elif self.join == "reversed":
+            joined = [" and ".join(captions[::-1])]
+        elif self.join == "comma and":
+            joined = [", and ".join(captions)]
+        else:
+            joined = [" and ".join([first.capitalize(), *rest])]
+        filled = {"shared_concept": query.shared_concept}
+        return tuple(self.template.format(text=text, **filled) for text in joined)
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One ranking problem with its protocol: FashionIQ has three, CIRR and CIRCO one.
 
@@ -60,6 +93,9 @@ class Task:
         metrics: Names as metrics.py spells them, e.g. "R@10".
         drop_reference: Whether a query's own reference is taken out of its ranking.
         hidden: True where the targets are not public.
+        own_candidates: Whether each query is ranked against its own `subset` alone (GeneCIS); `gallery` is their union.
+        wording: How captions become texts.
+        gallery_name: Which gallery of several a benchmark has, e.g. "original split" of FashionIQ.
     """
 
     name: str
@@ -68,6 +104,9 @@ class Task:
     metrics: tuple[str, ...]
     drop_reference: bool
     hidden: bool = False
+    own_candidates: bool = False
+    wording: Wording = Wording()
+    gallery_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

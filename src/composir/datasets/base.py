@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from PIL import Image
@@ -20,11 +20,13 @@ class Dataset(ABC):
         name: The plug-in name.
         splits: Those that exist.
         disjoint: Whether no picture belongs to two splits; CIRCO's do, for one gallery serves all.
+        averages: Each paper's own summary, by name: the metrics whose means over all tasks it averages.
     """
 
     name: ClassVar[str]
     splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
     disjoint: ClassVar[bool] = True
+    averages: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @abstractmethod
     def tasks(self, split: Split) -> list[Task]:
@@ -45,3 +47,7 @@ class Dataset(ABC):
         Raises:
             DataError: No picture bears this id or its file cannot be read; the path and the remedy are named.
         """
+
+    def missing(self, ids: Iterable[str]) -> list[str]:  # noqa: ARG002  (a set that draws its pictures lacks none)
+        """Those of `ids` for which there is no file, in their order; told without opening any."""
+        return []

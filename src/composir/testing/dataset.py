@@ -16,7 +16,7 @@ from composir.errors import DataError
 from composir.testing.compare import require, require_raises
 from composir.types import Pair, Query, Task
 
-METRIC = re.compile(r"(R|Rs|mAP)@[1-9][0-9]*")
+METRIC = re.compile(r"(R|Rs|Recall|mAP)@[1-9][0-9]*(/\*)?")
 NOBODY = "no such image"
 
 
@@ -75,7 +75,10 @@ def _check_task(task: Task, where: str) -> None:
     _check_unique([q.id for q in task.queries], f"{where}: query ids")
     require(bool(task.metrics), f"{where}: names no metric")
     for metric in task.metrics:
-        require(METRIC.fullmatch(metric) is not None, f"{where}: metric {metric!r} is not spelled R@K, Rs@K or mAP@K")
+        require(
+            METRIC.fullmatch(metric) is not None,
+            f"{where}: metric {metric!r} is not spelled R@K, Rs@K, Recall@K or mAP@K",
+        )
     gallery = set(task.gallery)
     for query in task.queries:
         told = f"{where}: query {query.id}"
@@ -88,6 +91,9 @@ def _check_task(task: Task, where: str) -> None:
             require(query.reference not in query.targets, f"{told} has its own reference, which it drops, as a target")
         if any(metric.startswith("Rs@") for metric in task.metrics):
             require(bool(query.subset), f"{told} has no subset, but Rs@K is asked")
+            require(query.reference in query.subset, f"{told}: the reference is not in the subset")
+        if task.own_candidates:
+            require(bool(query.subset), f"{told} has no candidates of its own")
         for member in query.subset:
             require(member in gallery, f"{told} has subset member {member!r}, which is not in the gallery")
         if query.subset and query.targets:
@@ -100,7 +106,6 @@ def _check_query(query: Query, told: str) -> None:
     require(query.weight >= 0, f"{told} has weight {query.weight}; 0 or more is allowed")
     _check_unique(query.targets, f"{told}: targets")
     _check_unique(query.subset, f"{told}: subset members")
-    require(not query.subset or query.reference in query.subset, f"{told}: the reference is not in the subset")
 
 
 def _check_pairs(pairs: Sequence[Pair], where: str) -> None:
