@@ -212,3 +212,14 @@ def test_an_engine_shows_its_gallery_as_loaded_until_refreshed(engine, indexed, 
     engine.refresh()
     paths = {hit.path for hit in engine.search(text="is red", k=99)}
     assert paths == {path.name for path in Path(indexed).iterdir()}
+
+
+def test_less_than_one_answer(engine):
+    with pytest.raises(ComposirError, match="k = 0; ask for 1"):
+        engine.search(text="red", k=0)
+
+
+def test_alpha_needs_a_picture_and_words(engine, indexed):
+    for question in ({"text": "red"}, {"reference": indexed / "000.png"}):
+        with pytest.raises(ComposirError, match="alpha weighs picture against words; give both"):
+            engine.search(**question, alpha=0.5)

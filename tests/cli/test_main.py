@@ -1,11 +1,14 @@
 """The command as such: quick to answer, suggests what may have been meant, and ends problems in one line."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import composir
+from composir.cli import main
 
 RUN = "import sys; from composir.cli.main import run; "
 
@@ -26,10 +29,20 @@ def test_help_imports_nothing_heavy(arguments):
     assert heavy & set(done.stderr.split()) == set()
 
 
-def test_help_lists_the_verbs(cli):
+def test_help_lists_every_verb(cli):
+    """Each file of cli/ that is a verb is registered."""
     done = cli("--help")
     assert done.code == 0
-    assert {"index", "search"} <= set(done.out.split())
+    files = {path.stem for path in Path(main.__file__).parent.glob("*.py")}
+    verbs = {name for name in files if re.search(rf"^(def {name}\(|app = typer)", _source(name), re.MULTILINE)} - {
+        "main"
+    }
+    assert {"index", "search", "data", "train", "demo"} <= verbs
+    assert verbs <= set(done.out.split())
+
+
+def _source(name):
+    return (Path(main.__file__).parent / f"{name}.py").read_text(encoding="utf-8")
 
 
 def test_version(cli):
@@ -57,3 +70,11 @@ def test_a_problem_is_one_line_without_a_traceback(tmp_path):
     assert done.stdout == ""
     assert done.stderr.startswith(f"error: {tmp_path / 'nowhere'} does not exist; build one with: composir index")
     assert done.stderr.count("\n") == 1
+
+
+def test_a_path_that_the_system_refuses_is_one_line(cli, pictures, tmp_path):
+    (tmp_path / "file").write_text("x")
+    done = cli("index", pictures(1), "--gallery", tmp_path / "file" / "g", "--backbone", "clip-tiny", "--workers", 0)
+    assert done.code == 1
+    assert done.err.startswith(f"error: {tmp_path / 'file'}")
+    assert done.err.count("\n") == 1

@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from composir.backbones import load_backbone
 from composir.backbones.clip import ClipBackbone
 from composir.errors import ComposirError
 from composir.methods import load_method
-from composir.methods.slerp import checked_alpha, slerp
+from composir.methods.slerp import ALPHA, checked_alpha, slerp
 
 TEXTS = ["is red", "has longer sleeves and a floral print", "no logo"]
 CPU = torch.device("cpu")
@@ -211,3 +212,10 @@ def test_zero_shot_means_nothing_to_train(method):
     assert method.trains_on == "nothing"
     with pytest.raises(ComposirError, match="'slerp' has nothing to train"):
         method.loss({"ids": []})
+
+
+def test_alpha_may_be_the_name_of_a_data_set():
+    backbone = load_backbone("clip-tiny")
+    assert {name: load_method("slerp", backbone, alpha=name).alpha for name in ALPHA} == pytest.approx(ALPHA)
+    with pytest.raises(ComposirError, match=r"'fashoniq'; did you mean 'fashioniq'"):
+        load_method("slerp", backbone, alpha="fashoniq")
