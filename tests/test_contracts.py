@@ -32,7 +32,7 @@ TINY = ("clip-tiny", "siglip-tiny")
 # Arguments that make a small instance of a data set that needs no files; sets of files have tests of their own.
 SMALL = {"wardrobe": {"train": 60, "val": 120, "test": 120}}
 # Those are under contract in datasets/test_reader_contracts.py.
-READERS = {"circo", "cirr", "fashioniq", "genecis", "lasco", "shoes"}
+READERS = {"captions", "circo", "cirr", "fashioniq", "genecis", "jsonl", "lasco", "shoes"}
 
 
 @functools.cache

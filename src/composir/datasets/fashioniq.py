@@ -121,7 +121,8 @@ class FashionIQ(FileDataset):
                 f"{self._captions(category, split)}: has no targets, of which gallery 'val' is made; "
                 "for this split open fashioniq with gallery='original'"
             )
-        return tuple(dict.fromkeys(name for query in queries for name in (query.reference, *query.targets)))
+        # Sorted, so that a scorer without opinion gains nothing from the order of annotation.
+        return tuple(sorted({name for query in queries for name in (query.reference, *query.targets)}))
 
 
 def _places(kind: str, category: str, file: str) -> list[str]:

@@ -82,8 +82,14 @@ class ImageFiles:
             for folder, name, suffix in self._walk():
                 stem, file = nfc(name[: -len(suffix)]), os.path.join(folder, name)
                 other = found.setdefault(stem, file)
-                if other is not file:
-                    found[stem] = sorted([*([other] if isinstance(other, str) else other), file])
+                if other is file:
+                    continue
+                if isinstance(other, str):
+                    found[stem] = other = [other]
+                other.append(file)
+            for files in found.values():
+                if isinstance(files, list):
+                    files.sort()
             self._found = found
         return self._found
 
