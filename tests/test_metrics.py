@@ -1,4 +1,4 @@
-"""Metrics against slow loops."""
+"""Metrics of single queries against slow loops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from composir.metrics import average_precision, bootstrap_interval, hit_rates
+from composir.metrics import average_precision, average_precision_from_ranks, best_rank, hit_rates, per_aspect
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.lists(st.integers(1, 30), min_size=1, max_size=4))
@@ -58,33 +58,32 @@ def test_average_precision_by_hand():
     assert average_precision(np.ones((1, 5), bool), np.array([9]), 5)[0] == 1
 
 
-def test_interval_of_equal_values_is_a_point():
-    assert bootstrap_interval(np.full(50, 0.3)) == pytest.approx((0.3, 0.3))
+@given(rankings())
+def test_average_precision_from_ranks_is_the_loop(ranking):
+    """Ranks in any order and 0 for what was not found, cut or not, give what the list of answers gives."""
+    relevant, counts, k = ranking
+    width = max(counts)
+    ranks = np.zeros((len(counts), width), np.int32)
+    for own, row in zip(ranks, relevant, strict=True):
+        found = [i + 1 for i, right in enumerate(row) if right]
+        own[: len(found)] = found[::-1]
+    ranks = np.random.default_rng(k).permuted(ranks, axis=1)
+    expected = [slow_average_precision(row, count, k) for row, count in zip(relevant, counts, strict=True)]
+    assert average_precision_from_ranks(ranks, np.array(counts), k) == pytest.approx(expected, abs=1e-12)
 
 
-def test_interval_repeats_and_grows_with_its_level():
-    values = np.random.default_rng(0).random(200)
-    assert bootstrap_interval(values) == bootstrap_interval(values)
-    assert bootstrap_interval(values) != bootstrap_interval(values, seed=1)
-    low, high = bootstrap_interval(values, level=0.5)
-    wider_low, wider_high = bootstrap_interval(values, level=0.99)
-    assert wider_low < low < values.mean() < high < wider_high
-    # Theory: the mean's standard error times the normal quantiles 0.674 and 2.576. Within 15 %: 2000 draws put the
-    # 0.5 % quantile within some 7 %.
-    error = values.std() / np.sqrt(200)
-    assert high - low == pytest.approx(2 * 0.674 * error, rel=0.15)
-    assert wider_high - wider_low == pytest.approx(2 * 2.576 * error, rel=0.15)
+def test_a_target_without_rank_is_no_hit():
+    ranks = np.array([[0, 3], [2, 0], [0, 0]])
+    assert best_rank(ranks).tolist() == [3, 2, 0]
+    assert best_rank(ranks[:, :0]).tolist() == [0, 0, 0]
+    assert hit_rates(best_rank(ranks), (2,))["R@2"].tolist() == [0, 1, 0]
+    assert average_precision_from_ranks(ranks, np.array([1, 2, 3]), 5).tolist() == [1 / 3, 1 / 4, 0]
 
 
-def test_interval_covers_the_truth_as_often_as_it_says():
-    """200 experiments of 80 coin tosses at 0.3: 95 % intervals hold 0.3 in 190, give or take 3.1 (binomial deviation).
-
-    The percentile interval of a proportion is known to be a little short at this size (about 94 %), hence four
-    deviations below, three above.
-    """
-    rng = np.random.default_rng(1)
-    held = 0
-    for _ in range(200):
-        low, high = bootstrap_interval((rng.random(80) < 0.3).astype(np.float64), draws=300)
-        held += low <= 0.3 <= high
-    assert 177 <= held <= 199
+def test_aspects_split_a_metric():
+    values = np.array([0.5, 1.0, 0.25])
+    got = per_aspect(values, [("b", "a"), (), ("b",)])
+    assert list(got) == ["a", "b"]
+    np.testing.assert_equal(got["a"], [0.5, np.nan, np.nan])
+    np.testing.assert_equal(got["b"], [0.5, np.nan, 0.25])
+    assert per_aspect(values, [(), (), ()]) == {}

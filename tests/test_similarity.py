@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from composir import similarity
 from composir.errors import ComposirError
-from composir.similarity import maxsim, paired_scores, target_ranks, top_k
+from composir.similarity import RANK_BYTES, maxsim, paired_scores, target_ranks, top_k
+from composir.similarity import scores as scoring
 
 
 def slow_score(query, item) -> float:
@@ -58,10 +58,10 @@ def test_maxsim_is_the_loop(problem):
     assert maxsim(query, gallery).tolist() == expected
 
 
-@given(problems(), st.sampled_from((1, 60, 200, similarity.CHUNK_BYTES)))
-def test_top_k_is_the_sorted_loop(problem, chunk_bytes):
+@given(problems(), st.sampled_from((1, 400, 4000, RANK_BYTES)))
+def test_top_k_is_the_sorted_loop(problem, memory):
     query, gallery, drop, k = problem
-    scores, rows = top_k(query, gallery, k, drop, chunk_bytes)
+    scores, rows = top_k(query, gallery, k, drop, memory=memory)
     n = len(gallery)
     kept = min(k, n - 1 if drop and max(drop) >= 0 else n)
     assert rows.shape == scores.shape == (len(query), kept)
@@ -70,15 +70,15 @@ def test_top_k_is_the_sorted_loop(problem, chunk_bytes):
         assert list(zip(scores[i].tolist(), rows[i].tolist(), strict=True)) == expected
 
 
-@given(problems(), st.sampled_from((1, 60, 200, similarity.CHUNK_BYTES)))
-def test_target_ranks_are_places_in_the_full_ranking(problem, chunk_bytes):
+@given(problems(), st.sampled_from((1, 400, 4000, RANK_BYTES)))
+def test_target_ranks_are_places_in_the_full_ranking(problem, memory):
     query, gallery, drop, _ = problem
     for target in range(len(gallery)):
         wanted = [i for i in range(len(query)) if not drop or drop[i] != target]
         if not wanted:
             continue
         dropped = [drop[i] for i in wanted] if drop else None
-        ranks = target_ranks(query[wanted], gallery, torch.full((len(wanted),), target), dropped, chunk_bytes)
+        ranks = target_ranks(query[wanted], gallery, torch.full((len(wanted),), target), dropped, memory=memory)
         for place, i in enumerate(wanted):
             ranking = slow_ranking(query[i].tolist(), gallery.tolist(), drop[i] if drop else -1)
             assert ranks[place] == 1 + [row for _, row in ranking].index(target)
@@ -133,19 +133,19 @@ def test_equal_gallery_vectors_have_equal_scores_wherever_they_stand(q, n, d):
     assert torch.equal(top_k(query, gallery, n)[1], torch.arange(n).expand(q, n))
     assert (target_ranks(query, gallery, torch.full((q,), n - 1)) == n).all()
     if n > 200:  # and in several chunks, as long as these are not tiny
-        _, rows = top_k(query, gallery, n, chunk_bytes=4 * d * 70)
+        _, rows = top_k(query, gallery, n, memory=16 * d * 70)
         assert torch.equal(rows, torch.arange(n).expand(q, n))
 
 
 def test_chunks_give_the_same_answer_on_real_numbers():
     query, gallery = units(7, 2, 24), units(101, 3, 24, seed=1)
     scores, rows = top_k(query, gallery, 20)
-    for chunk_bytes in (1, 1000, 10_000, 100_000):
-        other_scores, other_rows = top_k(query, gallery, 20, chunk_bytes=chunk_bytes)
+    for memory in (1, 4000, 40_000, 400_000):
+        other_scores, other_rows = top_k(query, gallery, 20, memory=memory)
         # Another shape of the product may be summed in another order, hence not equal to the last bit.
         assert torch.allclose(other_scores, scores, atol=1e-6)
         assert torch.equal(other_rows, rows)
-        ranks = target_ranks(query, gallery, rows[:, 4], chunk_bytes=chunk_bytes)
+        ranks = target_ranks(query, gallery, rows[:, 4], memory=memory)
         assert ranks.tolist() == [5] * 7
 
 
@@ -167,18 +167,31 @@ def test_a_half_precision_gallery_is_never_converted_as_a_whole(monkeypatch):
     true = torch.Tensor.float
     monkeypatch.setattr(torch.Tensor, "float", lambda t: converted.append(4 * t.numel()) or true(t))
     query, gallery = units(1, 1, 64), units(500, 1, 64).half()
-    top_k(query, gallery, 3, chunk_bytes=8192)
-    target_ranks(query, gallery, torch.tensor([3]), chunk_bytes=8192)
-    assert max(converted) <= 8192
+    top_k(query, gallery, 3, memory=32_768)
+    target_ranks(query, gallery, torch.tensor([3]), memory=32_768)
+    assert max(converted) <= 8192  # a quarter; the rest is for scores and their order
     assert sum(converted) >= 2 * 4 * gallery.numel(), "the recorder sees nothing"
 
 
-def test_chunks_are_even(monkeypatch):
+def recorded(monkeypatch) -> list[tuple[int, int]]:
+    """How many queries and gallery rows each product had from here on."""
     seen = []
-    true = similarity.maxsim
-    monkeypatch.setattr(similarity, "maxsim", lambda q, g: seen.append(len(g)) or true(q, g))
-    top_k(units(1, 1, 8), units(101, 1, 8), 3, chunk_bytes=4 * (8 + 3) * 100)
-    assert seen == [51, 50]
+    true = scoring.maxsim
+    monkeypatch.setattr(scoring, "maxsim", lambda q, g: seen.append((len(q), len(g))) or true(q, g))
+    return seen
+
+
+def test_chunks_are_even(monkeypatch):
+    seen = recorded(monkeypatch)
+    top_k(units(1, 1, 8), units(101, 2, 8), 3, memory=4 * 4 * 2 * (2 + 2) * 100)
+    assert seen == [(1, 51), (1, 50)]
+
+
+def test_queries_are_scored_in_even_blocks(monkeypatch):
+    seen = recorded(monkeypatch)
+    monkeypatch.setattr(scoring, "QUERIES", 100)
+    top_k(units(101, 2, 8), units(5, 1, 8), 3)
+    assert seen == [(51, 5), (50, 5)]
 
 
 def test_more_queries_than_are_scored_at_once(monkeypatch):
@@ -186,20 +199,18 @@ def test_more_queries_than_are_scored_at_once(monkeypatch):
     drop = [i if i % 2 else -1 for i in range(11)]
     target = torch.arange(11) + 15
     whole, ranks = top_k(query, gallery, 4, drop), target_ranks(query, gallery, target, drop)
-    monkeypatch.setattr(similarity, "QUERIES", 3)
+    monkeypatch.setattr(scoring, "QUERIES", 3)
     scores, rows = top_k(query, gallery, 4, drop)
     assert torch.allclose(scores, whole[0], atol=1e-6)
     assert torch.equal(rows, whole[1])
     assert torch.equal(target_ranks(query, gallery, target, drop), ranks)
 
 
-def test_the_bound_holds_for_many_queries_too(monkeypatch):
-    seen = []
-    true = similarity.maxsim
-    monkeypatch.setattr(similarity, "maxsim", lambda q, g: seen.append(len(q) * q.shape[1] * len(g) * 8) or true(q, g))
-    top_k(units(50, 2, 8), units(300, 2, 8, seed=1), 3, chunk_bytes=20_000)
+def test_products_of_many_queries_stay_in_their_chunk(monkeypatch):
+    seen = recorded(monkeypatch)
+    top_k(units(50, 2, 8), units(300, 2, 8, seed=1), 3, memory=80_000)
     assert len(seen) > 5
-    assert max(seen) <= 20_000
+    assert max(4 * q * 2 * n * 2 for q, n in seen) <= 20_000
 
 
 def test_more_than_there_are():
@@ -244,11 +255,11 @@ def test_the_rank_of_a_dropped_row_is_refused():
 def test_a_broken_embedding_is_an_error_and_not_rank_1(broken):
     query, gallery = units(3, 1, 4), units(6, 1, 4)
     {"query": query, "gallery": gallery}[broken][-1] = math.nan
-    for chunk_bytes in (1, similarity.CHUNK_BYTES):
+    for memory in (1, RANK_BYTES):
         with pytest.raises(ComposirError, match="is not a number"):
-            top_k(query, gallery, 2, chunk_bytes=chunk_bytes)
+            top_k(query, gallery, 2, memory=memory)
         with pytest.raises(ComposirError, match="is not a number"):
-            target_ranks(query, gallery, torch.tensor([0, 1, 2]), chunk_bytes=chunk_bytes)
+            target_ranks(query, gallery, torch.tensor([0, 1, 2]), memory=memory)
 
 
 def test_the_callers_tensors_stay_as_they_are():
@@ -271,7 +282,7 @@ def test_large_ties_at_the_cut(n, k, seed):
     """Scores 0 and 1 only, so that the cut nearly always falls among equals."""
     generator = torch.Generator().manual_seed(seed)
     gallery = torch.randint(0, 2, (n, 1, 1), generator=generator).float()
-    for chunk_bytes in (40, similarity.CHUNK_BYTES):
-        _, rows = top_k(torch.ones(2, 1, 1), gallery, k, chunk_bytes=chunk_bytes)
+    for memory in (160, RANK_BYTES):
+        _, rows = top_k(torch.ones(2, 1, 1), gallery, k, memory=memory)
         expected = sorted(range(n), key=lambda row: -gallery[row].item())[:k]
         assert rows.tolist() == [expected, expected]

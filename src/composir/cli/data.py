@@ -1,4 +1,4 @@
-"""`composir data`: data sets to try things on; `wardrobe` draws garments in the file layout of a benchmark."""
+"""`composir data`: `wardrobe` draws garments in the file layout of a benchmark; `check` finds what a set lacks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(name="data", help="Make data sets.", no_args_is_help=True)
+from composir.cli.data_check import check
 
-
-@app.callback()
-def _group() -> None:  # without a callback typer drops the name of a lone verb
-    pass
+app = typer.Typer(name="data", help="Make data sets, and check those that there are.", no_args_is_help=True)
+app.command()(check)
 
 
 @app.command()

@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from composir.cli.compare import compare
 from composir.cli.data import app as data
 from composir.cli.demo import demo
+from composir.cli.eval import evaluate
 from composir.cli.index import index
+from composir.cli.report import report
+from composir.cli.score import score
 from composir.cli.search import search
+from composir.cli.submit import submit
 from composir.cli.train import train
 from composir.errors import ComposirError
 
@@ -25,6 +30,11 @@ app = typer.Typer(
 app.command()(index)
 app.command()(search)
 app.command()(train)
+app.command(name="eval")(evaluate)
+app.command()(compare)
+app.command()(score)
+app.command()(submit)
+app.command()(report)
 app.command()(demo)
 app.add_typer(data)
 

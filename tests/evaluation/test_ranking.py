@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from composir.backbones import load_backbone
-from composir.datasets.wardrobe import Wardrobe
 from composir.errors import ComposirError
 from composir.evaluation import encode, per_query, rank, report
 from composir.methods import load_method
@@ -15,13 +15,8 @@ from composir.types import Query, Task
 
 
 @pytest.fixture(scope="module")
-def data() -> Wardrobe:
-    return Wardrobe(train=6, val=6, test=60, seed=3)
-
-
-@pytest.fixture(scope="module")
-def method():
-    return load_method("slerp", load_backbone("clip-tiny"))
+def method(tiny):
+    return load_method("slerp", tiny)
 
 
 def slow_order(method, task, data, query) -> list[str]:
@@ -101,7 +96,7 @@ def test_bad_tasks_are_refused(method, data):
     with pytest.raises(ComposirError, match="not public"):
         rank(method, Task("t", gallery, (query,), ("R@1",), drop_reference=True, hidden=True), data)
     good = Query("q", gallery[0], ("is red",), (gallery[1],))
-    for metric in ("Rs@1", "nDCG@5"):
+    for metric in ("Rs@1", "nDCG@5", "R@", "R@0", "mAP@x"):
         task = Task("t", gallery, (good,), (metric,), drop_reference=True)
         with pytest.raises(ComposirError, match=metric):
             report(rank(method, task, data), task)
@@ -120,3 +115,37 @@ def test_a_target_outside_its_subset_is_refused(method, data):
         rank(method, Task("t", ids, (query,), ("Rs@1",), drop_reference=True), data)
     with pytest.raises(ComposirError, match="no queries"):
         rank(method, Task("t", ids, (), ("R@1",), drop_reference=True), data)
+
+
+def test_a_reference_that_is_its_own_target_cannot_be_dropped(method, data):
+    ids = data.ids("test")
+    query = Query("q7", ids[0], ("is red",), (ids[1], ids[0]))
+    with pytest.raises(ComposirError, match=r"query q7 of 't' has its own reference as a target.*drop_reference"):
+        rank(method, Task("t", ids, (query,), ("R@1",), drop_reference=True), data)
+    kept = rank(method, Task("t", ids, (query,), ("R@1",), drop_reference=False), data)
+    assert kept.target_ranks.shape == (1, 2)
+
+
+def test_a_single_target_has_one_column_and_its_recall_is_its_hit_rate(method, data):
+    task = data.tasks("test")[0]
+    task = replace(task, metrics=("R@5", "Recall@5", "mAP@1", "R@1"))
+    values = per_query(rank(method, task, data), task)
+    assert np.array_equal(values["R@5"], values["Recall@5"])
+    assert np.array_equal(values["R@1"], values["mAP@1"])
+
+
+def test_aspects_split_a_metric(method, data):
+    task = data.tasks("test")[1]
+    queries = tuple(replace(q, aspects=("all", "odd") if i % 2 else ("all",)) for i, q in enumerate(task.queries))
+    task = replace(task, queries=queries, metrics=("mAP@10", "mAP@10/*", "R@5/odd"))
+    values = per_query(rank(method, task, data), task)
+    assert list(values) == ["mAP@10", "mAP@10/all", "mAP@10/odd", "R@5/odd"]
+    assert np.array_equal(values["mAP@10"], values["mAP@10/all"])
+    assert np.array_equal(np.isnan(values["mAP@10/odd"]), np.arange(len(queries)) % 2 == 0)
+    assert np.array_equal(values["mAP@10/odd"][1::2], values["mAP@10"][1::2])
+
+
+def test_the_memory_bound_changes_no_rank(method, data):
+    task = data.tasks("test")[0]
+    wide, narrow = rank(method, task, data), rank(method, task, data, memory=2**10)
+    assert np.abs(wide.target_ranks - narrow.target_ranks).max() <= 1  # the last bit of a score may change

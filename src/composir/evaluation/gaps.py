@@ -1,0 +1,87 @@
+"""What an incomplete data set leaves of a task: refused by default, told with every number where it is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from composir.datasets.base import Dataset
+from composir.errors import DataError
+from composir.types import Task
+
+NAMED = 5  # missing pictures named in a message
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A task without the pictures that are gone.
+
+    Attributes:
+        task: What can be asked of the rest; the targets of a query stand as they were annotated.
+        places: Of its queries among those of the whole task.
+        asked: How many queries the whole task has; those left out have lost their reference or all of their targets.
+        whole: Whether nothing is gone, be it from the gallery, the queries, their targets or their subsets.
+    """
+
+    task: Task
+    places: tuple[int, ...]
+    asked: int
+    whole: bool
+
+
+def missing_images(dataset: Dataset, tasks: Sequence[Task]) -> list[str]:
+    """Pictures that the tasks need and for which there is no file, galleries first."""
+    return dataset.missing(needed_images(tasks))
+
+
+def needed_images(tasks: Sequence[Task]) -> list[str]:
+    """Pictures that the tasks need, each once, galleries first."""
+    needed = dict.fromkeys(i for task in tasks for i in task.gallery)
+    return list(needed | dict.fromkeys(query.reference for task in tasks for query in task.queries))
+
+
+def refuse(dataset: Dataset, split: str, gone: Mapping[str, str], needed: int) -> None:
+    """Refuse to evaluate without the pictures `gone`, each with its reason.
+
+    Raises:
+        DataError: There are any; how many, the first few, and the remedy are named.
+    """
+    if not gone:
+        return
+    first = ", ".join(f"{image_id} ({why})" for image_id, why in list(gone.items())[:NAMED])
+    more = " and others" if len(gone) > NAMED else ""
+    raise DataError(
+        f"{len(gone):,} of {needed:,} pictures that {dataset.name} {split} needs cannot be had: {first}{more}. "
+        f"`composir data check {dataset.name} {getattr(dataset, 'root', 'ROOT')}` lists them all; "
+        "--partial (partial=True) evaluates without them and stamps every number"
+    )
+
+
+def all_of(task: Task) -> Left:
+    """The task as it is."""
+    return Left(task, tuple(range(len(task.queries))), len(task.queries), whole=True)
+
+
+def without(task: Task, gone: Collection[str]) -> Left:
+    """The task without some pictures, and without what its annotations name outside its gallery.
+
+    Raises:
+        DataError: No query or no gallery is left.
+    """
+    gallery = tuple(i for i in task.gallery if i not in gone)
+    known = set(gallery)
+    places, queries = [], []
+    whole = len(gallery) == len(task.gallery)
+    for place, query in enumerate(task.queries):
+        subset = tuple(i for i in query.subset if i in known)
+        there = [target for target in query.targets if target in known]
+        whole &= len(there) == len(query.targets) and len(subset) == len(query.subset) and query.reference not in gone
+        if query.reference not in gone and (there or task.hidden):
+            places.append(place)
+            queries.append(replace(query, subset=subset))
+    if not queries:
+        raise DataError(
+            f"{task.name}: of {len(task.queries):,} queries none is left without {len(gone):,} missing pictures; "
+            "`composir data check` lists them"
+        )
+    return Left(replace(task, gallery=gallery, queries=tuple(queries)), tuple(places), len(task.queries), whole)

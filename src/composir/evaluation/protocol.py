@@ -1,0 +1,125 @@
+"""Everything a number depends on, written down beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from composir.methods.base import Method
+from composir.types import Task
+
+TIE_RULE = (
+    "equal scores are ranked in gallery order (within subsets in subset order); targets that tie with another "
+    "picture are counted as tied"
+)
+INTERVAL = "95 %, percentile bootstrap over queries, 2,000 draws, seed 0"
+EMBEDDINGS = "gallery in float16, as an index stores it; queries and scores in float32"
+
+
+def protocol_of(
+    method: Method,
+    baselines: Mapping[str, Method],
+    tasks: Sequence[Task],
+    *,
+    data: str,
+    split: str,
+    controls: Mapping[str, Any],
+    missing: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The protocol block of a result, as it goes into JSON.
+
+    Args:
+        method: The evaluated one.
+        baselines: Those beside it.
+        tasks: As they were asked: without the pictures that are missing.
+        data: Name of the data set.
+        split: Which part of it.
+        controls: What `compose` was given.
+        missing: What had to be left out, or None where nothing was.
+    """
+    return {
+        "data": data,
+        "split": split,
+        "tasks": [task_protocol(task) for task in tasks],
+        "method": {"name": method.name, "class": _class(method), "arguments": arguments_of(method)},
+        "controls": {name: _plain(value) for name, value in controls.items()},
+        "baselines": {name: arguments_of(baseline) for name, baseline in baselines.items()},
+        "backbone": asdict(method.backbone.source),
+        "preprocessing": {side: method.transform(side).spec for side in ("gallery", "reference")},
+        "gallery_key": method.gallery_key(),
+        "weights": weights_hash(method),
+        "embeddings": EMBEDDINGS,
+        "partial": missing is not None,
+        "missing": missing or {"images": 0, "queries": 0, "image_ids": {}, "query_ids": {}},
+        "ties": TIE_RULE,
+        "intervals": INTERVAL,
+        "versions": {
+            **{name: version(name) for name in ("composir", "torch", "transformers", "numpy", "pillow")},
+            "python": platform.python_version(),
+            "device": _device(method),
+        },
+    }
+
+
+def task_protocol(task: Task) -> dict[str, Any]:
+    """How one task is asked.
+
+    `gallery_ids` fingerprints the gallery's ids in their order: two numbers of one task compare only if it agrees.
+    """
+    ids = hashlib.sha256("\n".join(task.gallery).encode()).hexdigest()
+    return {
+        "name": task.name,
+        "gallery": {"name": task.gallery_name, "size": len(task.gallery), "ids": ids[:16]},
+        "queries": len(task.queries),
+        "drop_reference": task.drop_reference,
+        "own_candidates": task.own_candidates,
+        "caption_join": task.wording.join,
+        "prompt": task.wording.template,
+        "shared_concept": "{shared_concept}" in task.wording.template,
+    }
+
+
+def arguments_of(method: Method) -> dict[str, Any]:
+    """The constructor's arguments in effect, those that the method keeps under their own names."""
+    parameters = inspect.signature(type(method).__init__).parameters
+    found = {name: getattr(method, name, None) for name in parameters if name not in ("self", "backbone")}
+    return {
+        name: _plain(value)
+        for name, value in found.items()
+        if isinstance(value, bool | int | float | str | list | tuple)
+    }
+
+
+def weights_hash(method: Method) -> str:
+    """SHA-256 over every tensor of the method with its name, type and shape: what `gallery_key` is to one side."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(method.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        # As bytes, because numpy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _class(method: Method) -> str:
+    return f"{type(method).__module__}:{type(method).__qualname__}"
+
+
+def _device(method: Method) -> str:
+    device = next(method.parameters()).device
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _plain(value: Any) -> Any:
+    """An argument or control as JSON has it; numbers as they were typed, not as single precision kept them."""
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    return value if isinstance(value, bool | int | str) or value is None else [_plain(part) for part in value]

@@ -1,0 +1,110 @@
+"""`composir data check`: what it prints, what it returns, what its JSON holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+@pytest.fixture
+def shop(tmp_path) -> Path:
+    """A sound plain set of 30 pictures, with one query for each but the last."""
+    root = tmp_path / "shop"
+    (root / "images").mkdir(parents=True)
+    for number in range(30):
+        Image.new("RGB", (4, 4), (8 * number, 3, 3)).save(root / f"images/{number:02}.png")
+    rows = [{"reference": f"{n:02}", "caption": "x", "target": f"{n + 1:02}"} for n in range(29)]
+    (root / "triplets.test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root
+
+
+def test_a_complete_set(cli, shop):
+    done = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert done.code == 0, done.err
+    assert done.out.splitlines() == [
+        f"jsonl at {shop}: test; 30 pictures named, 30 opened",
+        "",
+        "what there is, and what is lost of it",
+        "  test shop: 29 queries over 30 pictures",
+        "  test: 29 triplets",
+        "",
+        "complete",
+    ]
+    done = cli("data", "check", "jsonl", shop, "--no-decode")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "complete")
+    assert "note: 30 pictures were not opened" in done.out
+
+
+def test_problems_are_listed_twenty_of_a_kind(cli, shop):
+    for number in range(25):
+        (shop / f"images/{number:02}.png").unlink()
+    (shop / "images/27.png").write_bytes(b"")
+    Image.new("RGB", (9, 9)).save(shop / "images/other.png")
+    done = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert done.code == 1
+    assert "missing: 25\n  00  1 query cannot be asked; 1 triplets or pairs cannot be trained on; gone from" in done.out
+    assert "\n  19  2 queries cannot be asked" in done.out
+    assert "\n  20  " not in done.out
+    assert "  … and 5 more; --json has all" in done.out
+    assert "unreadable: 1\n  27  empty file; 2 queries" in done.out
+    assert f"foreign: pictures that no annotation names: 1\n  {shop}/images/other.png" in done.out
+    assert "queries that cannot be asked: 27\n  test shop 0\n" in done.out
+    assert "test shop: 29 queries over 30 pictures; 27 cannot be asked; 26 pictures are gone\n" in done.out
+    assert "test: 29 triplets; 27 cannot be asked\n" in done.out
+    assert done.out.splitlines()[-1] == "27 problems"
+
+
+def test_json_holds_everything(cli, shop):
+    for number in range(25):
+        (shop / f"images/{number:02}.png").unlink()
+    done = cli("data", "check", "jsonl", shop, "--workers", 0, "--json")
+    assert done.code == 1
+    found = json.loads(done.out)
+    assert (found["complete"], found["problems"], found["opened"]) == (False, 25, 5)
+    assert found["missing"] == [f"{number:02}" for number in range(25)]
+    assert found["blame"]["03"] == {
+        "lost": ["test shop 2", "test shop 3"], "fewer_targets": [], "fewer_members": [],
+        "galleries": ["test shop"], "training": ["test triplets 2", "test triplets 3"],
+    }  # fmt: skip
+    [task, triplets] = found["costs"]
+    assert task["lost"] == triplets["lost"] == [str(number) for number in range(25)]
+    assert task["gallery_lost"] == found["missing"]
+
+
+def test_options_and_splits_reach_the_data_set(cli, tmp_path):
+    (tmp_path / "x.tsv").write_text("".join(f"text {n}\t{n}.png\n" for n in range(99)))
+    for number in range(99):
+        Image.new("RGB", (2, 2 + number)).save(tmp_path / f"{number}.png")
+    options = ("--option", "columns=caption,image", "--option", "val=0.5", "--split", "val", "--workers", 0)
+    done = cli("data", "check", "captions", tmp_path, *options)
+    assert done.code == 0, done.out
+    assert ": val; " in done.out
+    done = cli("data", "check", "captions", tmp_path, "--split", "test")
+    assert done.code == 1
+    assert "captions has no split 'test'; there is train" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("jsnl", "."), "unknown data set 'jsnl'; did you mean 'jsonl'?"),
+        (("jsonl", "nowhere"), "nowhere: there is no such folder"),
+        (("jsonl", ".", "--option", "gallery=val"), "unknown argument of data set 'jsonl': 'gallery'"),
+        (("jsonl", ".", "--option", "gallery"), "write key=value"),
+        (("wardrobe", "."), "unknown argument of data set 'wardrobe': 'root'"),
+    ],
+)
+def test_mistakes_are_one_line(cli, arguments, message):
+    done = cli("data", "check", *arguments)
+    assert done.code == 1
+    assert message in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_wardrobe_is_still_drawn(cli, tmp_path):
+    done = cli("data", "wardrobe", tmp_path / "w", "--size", 12, "--image-size", 64)
+    assert done.code == 0, done.err
+    assert "12 pictures (12 test)" in done.out
