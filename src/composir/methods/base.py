@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -92,9 +93,13 @@ class Method(nn.Module):
         digest = hashlib.sha256()
         definer = next(c for c in type(self).__mro__ if "encode_gallery" in vars(c))
         digest.update(f"{definer.__module__}:{definer.__name__}\n{self.transform('gallery').spec}\n".encode())
-        for tensor_name, tensor in sorted(self.state_dict().items()):
-            if tensor_name.startswith(self.gallery_side):
-                digest.update(f"{tensor_name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-                # As bytes, because numpy has no bfloat16.
-                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        read = sorted((name, own) for name, own in self.state_dict().items() if name.startswith(self.gallery_side))
+        with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+            for (tensor_name, tensor), own in zip(read, pool.map(_digest, (tensor for _, tensor in read)), strict=True):
+                digest.update(f"{tensor_name} {tensor.dtype} {tuple(tensor.shape)} ".encode() + own)
         return digest.hexdigest()[:16]
+
+
+def _digest(tensor: Tensor) -> bytes:
+    # As bytes, because numpy has no bfloat16.
+    return hashlib.sha256(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data).digest()
