@@ -42,9 +42,9 @@ def score(cell: dict[str, float]) -> str:
     return f"{cell['value']:.1f} ({cell['low']:.1f}–{cell['high']:.1f})"
 
 
-def task_table(key: str, wanted: list[str]) -> str:
+def task_table(key: str, wanted: list[str], result: str = "wardrobe_quality") -> str:
     """The four methods on one task."""
-    quality = load("wardrobe_quality")
+    quality = load(result)
     task = quality["tasks"][key]
     alpha = quality["protocol"]["alpha_chosen"]
     rows = []
@@ -77,13 +77,39 @@ def trial() -> str:
     return table(["what", "", "trial on the prototype", "here"], rows)
 
 
-def captions() -> str:
+def captions(result: str = "wardrobe_quality") -> str:
     """Caption -> image."""
-    quality = load("wardrobe_quality")["caption_to_image"]
+    quality = load(result)["caption_to_image"]
     rows = []
     for split, forms in quality.items():
         rows += [[split, form, *(f"{scores[k]:.1f}" for k in ("R@1", "R@5", "R@10"))] for form, scores in forms.items()]
     return table(["split", "captions", "R@1", "R@5", "R@10"], rows)
+
+
+def blip_families() -> str:
+    """As `families`, over the embedded BLIP."""
+    return task_table("test families", ["R@1", "R@10", "R@50", "Rs@1"], "wardrobe_blip_quality")
+
+
+def blip_matching() -> str:
+    """What the matching head tells apart, and what it does to a ranking."""
+    found = load("wardrobe_blip_matching")
+    rows = [
+        [
+            "a picture's own full caption from a look-alike's",
+            "right",
+            f"{found['told_apart']['own_from_lookalike']:.1f}",
+        ],
+        ["a picture's own full caption from a random one", "right", f"{found['told_apart']['own_from_random']:.1f}"],
+        *(
+            [f"caption → image among {found['pictures']:,}, {what}", "R@1", f"{found['caption_to_image'][key]:.1f}"]
+            for key, what in (
+                ("cosine", "by cosine"),
+                ("reranked", f"the first {found['depth']} ranked anew by matching"),
+            )
+        ),
+    ]
+    return table(["what", "", "per cent"], rows)
 
 
 def alpha_curve() -> str:
@@ -113,6 +139,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "captions": captions,
     "trial": trial,
     "alpha-curve": alpha_curve,
+    "blip-captions": lambda: captions("wardrobe_blip_quality"),
+    "blip-families": blip_families,
+    "blip-matching": blip_matching,
     "speed": speed,
 }
 

@@ -19,8 +19,8 @@ from composir.datasets.wardrobe import Wardrobe
 from composir.evaluation import encode, per_query, rank, report
 from composir.methods import load_method
 from composir.methods.joint import JointSpace
-from composir.training.pairs import decoded
-from composir.training.run import caption_scores
+from composir.training.pictures import decoded
+from composir.training.validate import caption_scores
 from composir.types import Task
 
 ALPHAS = [round(0.05 * i, 2) for i in range(21)]
@@ -41,7 +41,7 @@ TRIAL = {
 def caption_rows(method: JointSpace, data: Wardrobe, split: str) -> dict[str, dict[str, float]]:
     """Caption -> image on a split, with the full captions and with those that leave out half."""
     pairs = data.pairs(split)  # pyright: ignore[reportArgumentType]
-    pixels = decoded(data, [p.image for p in pairs], method.transform("gallery"), 1)
+    pixels, _, _ = decoded(data, [p.image for p in pairs], method.transform("gallery"), 1)
     names = {"full": 0, "each attribute told with probability 0.5": 2}
     return {name: caption_scores(method, pairs, pixels, caption=i) for name, i in names.items()}
 

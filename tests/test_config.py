@@ -46,7 +46,10 @@ def test_what_is_given_and_what_is_not(load):
     assert config.backbone.arguments == {}
     assert (config.train.epochs, config.train.lr, config.train.weight_decay) == (2, 1e-3, 0.01)
     assert config.train.betas == (0.9, 0.98)
-    assert (config.eval.every, config.eval.metric) == (1, "caption R@1")
+    assert (config.eval.every, config.eval.metric) == (1, "")
+    assert (config.init, config.features.folder, config.features.dtype) == ("", "", "float32")
+    assert (config.train.optimizer, config.train.schedule, config.train.accumulate) == ("adamw", "cosine", 1)
+    assert (config.train.captions, config.train.save_every, config.train.skip_bad) == ("shuffle", 0, False)
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
@@ -76,6 +79,11 @@ def test_a_config_is_frozen(load):
         ("data.folder=/some/where", lambda c: c.data.arguments["folder"] == "/some/where"),
         ("eval.metric=caption R@5", lambda c: c.eval.metric == "caption R@5"),
         ("eval.every=3", lambda c: c.eval.every == 3),
+        ("init=runs/first", lambda c: c.init == "runs/first"),
+        ("train.optimizer=adam", lambda c: c.train.optimizer == "adam"),
+        ("train.schedule=onecycle", lambda c: c.train.schedule == "onecycle"),
+        ("train.accumulate=4", lambda c: c.train.accumulate == 4),
+        ("features.dtype=float16", lambda c: c.features.dtype == "float16"),
         ("method.spec=a=b", lambda c: c.method.arguments["spec"] == "a=b"),
     ],
 )
@@ -88,6 +96,7 @@ def test_overrides(load, override, read):
     [
         [],
         ["train.betas=[0.5, 0.25]", "train.lr=1e-30", "train.compile=true", "train.seed=-3"],
+        ["init=runs/a b/best.safetensors", "features.folder=/x"],
         [
             'method.prompt="a \\"photo\\" of\\n\\u00fc \\\\ "',
             "method.lora={rank = 16, targets = ['q', 'v'], on = true}",
@@ -127,6 +136,7 @@ def test_override_into_a_plain_value_is_refused(load):
         ("[train]\nlearning_rate = 3", "unknown key in [train] 'learning_rate'"),
         ("[train]\nbatchsize = 3", "did you mean 'batch_size'"),
         ("[eval]\nmetrics = 'x'", "unknown key in [eval] 'metrics'; did you mean 'metric'"),
+        ("[features]\nfloat = 3", "unknown key in [features] 'float'"),
         ("[trian]\nlr = 3", "unknown key in [the file] 'trian'; did you mean 'train'"),
         ("[optimizer]\nlr = 3", "unknown key in [the file] 'optimizer'"),
     ],
@@ -152,7 +162,10 @@ def test_unknown_override_names_the_nearest(load):
         "train.lr=nan", "train.lr=inf", "train.weight_decay=-0.1", "train.warmup=-1", "train.clip=-1", "train.block=0",
         "train.block_share=1.01", "train.block_share=-0.1", "train.shift=-1", "train.workers=-1", "train.seed=x",
         "train.precision=fp8", "train.betas=[0.9]", "train.betas=[0.9, 1.0]", "train.betas=[-0.1, 0.9]",
-        "train.betas=0.9", "train.compile=perhaps", "eval.every=0", "eval.metric=3", "method.name=3", "train.lr=",
+        "train.betas=0.9", "train.compile=perhaps", "train.optimizer=sgd",
+        "train.schedule=cosin", "train.accumulate=0", "train.captions=both", "train.save_every=-1", "train.skip_bad=3",
+        "train.tensorboard=x", "train.checkpointing=x", "features.dtype=int8",
+        "eval.every=0", "eval.metric=3", "method.name=3", "train.lr=",
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_named(load, override):

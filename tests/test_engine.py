@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from composir import checkpoint
 from composir.backbones import load_backbone
 from composir.engine import CACHED, Engine
 from composir.errors import ComposirError, GalleryError
@@ -223,3 +224,53 @@ def test_alpha_needs_a_picture_and_words(engine, indexed):
     for question in ({"text": "red"}, {"reference": indexed / "000.png"}):
         with pytest.raises(ComposirError, match="alpha weighs picture against words; give both"):
             engine.search(**question, alpha=0.5)
+
+
+# Trained methods.
+
+
+def trained(path, name="contrastive", **arguments):
+    """A checkpoint of a method whose weights have moved."""
+    method = load_method(name, load_backbone("clip-tiny"), **arguments)
+    draw = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for own, tensor in method.state_dict().items():
+            if method.kept(own):
+                tensor += 0.1 * torch.randn(tensor.shape, generator=draw)
+    checkpoint.save(path, method, arguments=arguments)
+    return checkpoint.load(path)
+
+
+def test_a_gallery_of_a_checkpoint_opens_with_it(pictures, tmp_path):
+    root, best = pictures(6), tmp_path / "runs" / "x" / "best.safetensors"
+    method = trained(best, alpha=0.3)
+    gallery = create_gallery(tmp_path / "g", method, root)
+    index_folder(gallery, method, root, workers=0)
+    expected = Engine(method, gallery).search(root / "001.png", "is red")
+    assert Engine.open(tmp_path / "g").search(root / "001.png", "is red") == expected
+    assert Engine.open(tmp_path / "g", str(best.parent)).search(root / "001.png", "is red") == expected
+    assert Engine.open(tmp_path / "g", "image-only").search(root / "001.png", "is red") != expected
+    with pytest.raises(GalleryError, match=f"checkpoint {best}"):
+        Engine(load_method("slerp", load_backbone("clip-tiny")), gallery)
+
+
+def test_arguments_are_remembered(pictures, tmp_path):
+    root, method = pictures(3), load_method("slerp", load_backbone("clip-tiny"), alpha=0.1)
+    index_folder(create_gallery(tmp_path / "g", method, root), method, root, workers=0)
+    again = Engine.open(tmp_path / "g")
+    assert again.method.alpha == pytest.approx(0.1)
+    assert Engine.open(tmp_path / "g", "slerp").method.alpha == pytest.approx(0.8)
+
+
+def test_indexing_with_a_moved_checkpoint_makes_the_gallery_remember_it(pictures, tmp_path):
+    root, old, new = pictures(2), tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    method = trained(old)
+    gallery = create_gallery(tmp_path / "g", method, root)
+    index_folder(gallery, method, root, workers=0)
+    old.rename(new)
+    with pytest.raises(GalleryError, match="is not there any more"):
+        Engine.open(tmp_path / "g")
+    report = index_folder(gallery, checkpoint.load(new), root, workers=0)
+    assert report.encoded == 0
+    assert Gallery.open(tmp_path / "g").manifest.checkpoint == str(new)
+    assert Engine.open(tmp_path / "g").search(text="red")

@@ -15,6 +15,9 @@ from composir.metrics import PairedTest, bootstrap_interval, bootstrap_mean_of_m
 
 
 def test_interval_of_equal_values_is_a_point():
+    # Wilson's interval at its ends: n / (n + z^2).
+    assert bootstrap_interval(np.ones(10)) == pytest.approx((10 / (10 + 1.959964**2), 1))
+    assert bootstrap_interval(np.zeros(10)) == pytest.approx((0, 1.959964**2 / (10 + 1.959964**2)))
     assert bootstrap_interval(np.full(50, 0.3)) == pytest.approx((0.3, 0.3))
 
 

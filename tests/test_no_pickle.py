@@ -29,7 +29,8 @@ def unsafe_calls(source: str) -> list[int]:
         if not isinstance(node, ast.Call):
             continue
         own_copy = bool(node.args) and ast.unparse(node.args[0]).startswith("pickle.dumps(")
-        if ast.unparse(node.func) in READERS and not own_copy:
+        tensors_only = any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+        if ast.unparse(node.func) in READERS and not own_copy and not tensors_only:
             found.append(node.lineno)
         if any(k.arg == "allow_pickle" and ast.unparse(k.value) != "False" for k in node.keywords):
             found.append(node.lineno)
@@ -37,7 +38,14 @@ def unsafe_calls(source: str) -> list[int]:
 
 
 @pytest.mark.parametrize(
-    "line", ["pickle.loads(data)", "from pickle import loads", "torch.load(f)", "np.load(f, allow_pickle=True)"]
+    "line",
+    [
+        "pickle.loads(data)",
+        "from pickle import loads",
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+        "np.load(f, allow_pickle=True)",
+    ],
 )
 def test_the_check_sees_what_it_looks_for(line):
     assert unsafe_calls(line)

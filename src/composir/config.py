@@ -1,4 +1,4 @@
-"""A run file: TOML with [backbone] [method] [data] [train] [eval], checked before anything heavy is imported.
+"""A run file: TOML with [backbone] [method] [data] [train] [eval] [features], checked before torch is imported.
 
 `[backbone]`, `[method]` and `[data]` keys are the constructor's arguments: there the signature is the schema, so they
 are passed on as they stand and checked where the part is built. An unknown key anywhere is an error that names the
@@ -43,55 +43,103 @@ class TrainConfig(_Strict):
 
     Attributes:
         epochs: Passes over the training data.
-        batch_size: Pairs or triplets a step.
+        batch_size: Pairs or triplets a batch, over all processes together; negatives are looked for within a batch.
+        accumulate: Batches a step: the gradient is that of their mean loss. A batch's negatives stay its own.
         lr: Peak learning rate.
-        weight_decay: AdamW's, on matrices only.
-        warmup: Steps of linear warm-up, before a cosine to zero.
-        betas: AdamW's.
+        optimizer: "adamw", or "adam", whose weight decay is part of the gradient.
+        schedule: Of the learning rate behind the warm-up: "cosine" and "linear" fall to zero, "onecycle" rises and
+            falls by half cosines, "constant" stays.
+        weight_decay: On matrices only.
+        warmup: Steps of linear rise; of "onecycle" the steps up to the peak, three tenths of all where it is 0.
+        betas: The optimizer's.
         clip: Largest gradient norm; 0 for none.
         precision: "no" is float32.
         compile: Compile the image tower (needs a C++ compiler; one attention form: eager).
-        block: Pairs that stand next to each other in the data and are kept together in a batch where `block_share` says
-            so. With a catalogue ordered by look-alikes these are hard negatives.
+        checkpointing: Compute activations again in the backward pass, where the method names modules for it: less
+            memory, more time, the same gradients.
+        block: Pairs or triplets that stand next to each other in the data and are kept together in a batch where
+            `block_share` says so. With a catalogue ordered by look-alikes these are hard negatives.
         block_share: Share of epochs whose batches are made of whole blocks, 0..1.
+        captions: Of a training query with two captions: "shuffle" reads "a and b", "b and a", "a" or "b", each as
+            often; "and" reads what evaluation reads, "A and b".
         shift: Random shift of training pictures in pixels, up to this many each way.
         flip: Mirror every second training picture.
-        seed: Of weights, order and augmentation.
+        seed: Of weights, order, captions and augmentation.
         workers: Processes that decode or draw.
+        save_every: Steps between states that `--resume` goes on from, beside those saved at each validation; 0 for
+            none beside.
+        skip_bad: Leave out, and count, training pictures that cannot be read, instead of stopping at the first.
+        tensorboard: Write events for TensorBoard beside the log.
     """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=2)
+    accumulate: int = Field(default=1, ge=1)
     lr: float = Field(gt=0)
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    schedule: Literal["cosine", "linear", "onecycle", "constant"] = "cosine"
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: int = Field(default=0, ge=0)
     betas: tuple[Share, Share] = (0.9, 0.98)
     clip: float = Field(default=1.0, ge=0)
     precision: Literal["no", "bf16", "fp16"] = "no"
     compile: bool = False
+    checkpointing: bool = False
     block: int = Field(default=1, ge=1)
     block_share: float = Field(default=0.0, ge=0, le=1)
+    captions: Literal["shuffle", "and"] = "shuffle"
     shift: int = Field(default=0, ge=0)
     flip: bool = False
     seed: int = 0
     workers: int = Field(default=2, ge=0)
+    save_every: int = Field(default=0, ge=0)
+    skip_bad: bool = False
+    tensorboard: bool = False
 
 
 class EvalConfig(_Strict):
-    """When to validate and what decides which weights are the best."""
+    """When to validate and what decides which weights are the best.
 
-    every: int = Field(default=1, ge=1, description="epochs between validations")
-    metric: str = "caption R@1"
+    Attributes:
+        every: Epochs between validations.
+        metric: "caption R@1" (caption to picture, for methods on pairs); a metric of one task, "families R@10"; "R@10",
+            the mean over the tasks that have it; or the name of one of the data set's averages. Where none is given:
+            "caption R@1" for pairs; for triplets the data set's first average, or R@10.
+    """
+
+    every: int = Field(default=1, ge=1)
+    metric: str = ""
+
+
+class FeaturesConfig(_Strict):
+    """Where features of frozen towers are kept.
+
+    Attributes:
+        folder: Of the cache; $COMPOSIR_CACHE/features if not given, or ~/.cache/composir/features.
+        dtype: "float32" trains as without a cache; "float16" takes half the room and rounds.
+    """
+
+    folder: str = ""
+    dtype: Literal["float32", "float16"] = "float32"
 
 
 class RunConfig(_Strict):
-    """A whole run; the file name is the run name."""
+    """A whole run; the file name is the run name.
 
+    Attributes:
+        init: The run (its folder) or checkpoint (.safetensors) whose weights are taken over first, or "" for none.
+    """
+
+    init: str = ""
     backbone: PartConfig
     method: PartConfig
     data: PartConfig
     train: TrainConfig
     eval: EvalConfig = EvalConfig()
+    features: FeaturesConfig = FeaturesConfig()
+
+
+_PLAIN = ("init",)  # keys of the file itself
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -99,7 +147,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
     Args:
         path: The TOML file.
-        overrides: "section.key=value" each, the value in TOML's spelling (bare words are taken as text).
+        overrides: "section.key=value" each, or "init=value", the value in TOML's spelling (bare words are taken as
+            text).
 
     Raises:
         ComposirError: No such file, not TOML, an unknown or missing key, a value out of range; the key is named.
@@ -122,8 +171,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def dump(config: RunConfig) -> str:
     """The run file as it took effect, overrides and defaults included; `load_config` reads it back equal."""
-    lines = []
-    for section, values in config.model_dump().items():
+    content = config.model_dump()
+    top = content.pop("init")
+    lines = [f"init = {_toml(top)}", ""] if top else []
+    for section, values in content.items():
         lines += [f"[{section}]", *(f"{_key(key)} = {_toml(value)}" for key, value in values.items()), ""]
     return "\n".join(lines)
 
@@ -146,12 +197,16 @@ def _toml(value: Any) -> str:
 def _apply(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     section, dot, name = key.strip().partition(".")
-    if not equals or not dot:
-        raise ComposirError(f"{override!r} is no override; write section.key=value, e.g. train.lr=1e-4")
+    if not equals or not (dot or section in _PLAIN):
+        hint = f", or {section} with the section it stands in" if equals and section else ""
+        raise ComposirError(f"{override!r} is no override; write section.key=value, e.g. train.lr=1e-4{hint}")
     try:
         parsed = tomllib.loads(f"v = {value}")["v"]
     except tomllib.TOMLDecodeError:
         parsed = value.strip()
+    if not dot:
+        content[section] = parsed
+        return
     if not isinstance(content.setdefault(section, {}), dict):
         raise ComposirError(f"{override!r} sets a key in [{section}], which the file gives a plain value")
     content[section][name] = parsed

@@ -15,18 +15,20 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from composir.backbones import load_backbone
 from composir.errors import ComposirError, GalleryError
 from composir.gallery.picture import ItemReader, read_picture
 from composir.gallery.scan import content_id, file_id, looks_like_id
 from composir.gallery.search import Shelf
 from composir.gallery.store import Gallery
 from composir.images.modes import to_rgb
-from composir.methods import load_method, names
+from composir.indexing import require
+from composir.methods import names
 from composir.methods.base import Method, Side
 from composir.methods.joint import JointSpace
+from composir.opening import find_for_gallery, load_wanted
 from composir.plugins import classes_in, load_object
-from composir.types import Hit, Item
+from composir.reverse import Progress, References, stored_picture
+from composir.types import Hit
 
 Reference = Image.Image | Path | str | bytes
 CACHED = 64  # encoded references kept
@@ -53,27 +55,31 @@ class Engine:
     """
 
     def __init__(self, method: Method, gallery: Gallery):
-        gallery.require(method.gallery_key(), method.name, method.backbone.source.name)
+        require(gallery, method)
         self.method, self.gallery = method.eval(), gallery
-        self.shelf = Shelf.load(gallery)
+        self.refresh()
         self._encoded: OrderedDict[tuple[Side, str], Tensor] = OrderedDict()
         self._lock = threading.Lock()
 
     @classmethod
     def open(cls, gallery: Gallery | Path | str, method: str | None = None) -> Engine:
-        """Build the engine of a gallery with the backbone it remembers.
+        """Build the engine of a gallery with the backbone or the checkpoint it remembers.
 
         Args:
             gallery: The gallery or its path.
-            method: Name of another method with the same gallery key; None = the one that it was indexed with.
+            method: Another method with the same gallery key, by name, or a run or checkpoint; None = the one that it
+                was indexed with, with its arguments.
+
+        Raises:
+            GalleryError: The checkpoint that it remembers has moved or changed.
         """
         gallery = gallery if isinstance(gallery, Gallery) else Gallery.open(Path(gallery))
-        manifest = gallery.manifest
-        return cls(load_method(method or manifest.method, load_backbone(manifest.backbone, manifest.revision)), gallery)
+        return cls(load_wanted(find_for_gallery(gallery, method), device="cpu"), gallery)
 
     def refresh(self) -> None:
         """Read the gallery again, after it was indexed anew."""
         self.shelf = Shelf.load(self.gallery)
+        self._references = References(self.method, self.shelf, Path(self.gallery.manifest.root))
 
     def search(
         self,
@@ -82,30 +88,52 @@ class Engine:
         k: int = 10,
         *,
         keep_reference: bool = False,
+        reverse: bool = False,
         **controls: float | None,
     ) -> list[Hit]:
         """The k pictures that fit best, best first; equal scores by ascending id.
 
-        A picture without words finds similar pictures, words without a picture find what they describe.
+        A picture without words finds similar pictures, words without a picture find what they describe. In reverse, the
+        picture is the target, and those are found which, changed as the words say, lead to it; see `composir.reverse`.
 
         Args:
             reference: A file's path or bytes, a picture, or the id of a gallery picture. A `str` is an id if the
                 gallery has it, else a path.
             text: What should differ.
             k: How many.
-            keep_reference: Leave the reference itself in its ranking. By default a gallery picture with the very bytes
-                of the reference is dropped. A picture given as an image object has no bytes to tell it by: it stays.
+            keep_reference: Leave the given picture itself in its ranking. By default a gallery picture with its very
+                bytes is dropped. A picture given as an image object has no bytes to tell it by: it stays.
+            reverse: Look for the reference, given the target.
             controls: Those of the method, e.g. alpha; None = the method's default.
 
         Raises:
-            ComposirError: Neither picture nor words, an unreadable picture, a control that the method does not take,
-                or words alone where the gallery has no place for them.
+            ComposirError: Neither picture nor words (in reverse not both), an unreadable picture, a control that the
+                method does not take, or words alone where the gallery has no place for them.
         """
         if k < 1:
             raise ComposirError(f"k = {k}; ask for 1 answer or more")
         picture = None if reference is None else self._resolve(reference)
-        query = self._query(picture, text.strip(), {name: v for name, v in controls.items() if v is not None})
-        return self.shelf.search(query.float().cpu(), k, picture.id if picture and not keep_reference else None)
+        given = {name: v for name, v in controls.items() if v is not None}
+        drop = picture.id if picture and not keep_reference else None
+        if not reverse:
+            return self.shelf.search(self._query(picture, text.strip(), given).float().cpu(), k, drop)
+        if picture is None or not text.strip():
+            raise ComposirError("reverse search asks which picture, changed by words, leads to a target; give both")
+        self._check_controls(given)
+        if not self.method.bidirectional:
+            return self._references.search(self._gallery_side(picture), text.strip(), k, drop, **given)
+        with torch.inference_mode():
+            query = self.method.compose_reversed(self._encode("reference", picture), [text.strip()], **given)
+        return self.shelf.search(query.float().cpu(), k, drop)
+
+    def prepare_reverse(self, progress: Progress = lambda *_: None) -> None:
+        """Encode now what the first reverse search would encode: for most methods nothing.
+
+        Args:
+            progress: Told (pictures done, pictures in all) after each batch.
+        """
+        if not self.method.bidirectional:
+            self._references.prepare(progress)
 
     @torch.inference_mode()
     def _query(self, picture: _Picture | None, text: str, controls: dict[str, float]) -> Float[Tensor, "1 S D"]:
@@ -115,9 +143,13 @@ class Engine:
         if picture is None:
             return self._words_alone(text)
         if not text:
-            row = self.shelf.rows.get(picture.id or "")
-            return self._encode("gallery", picture) if row is None else self.shelf.vectors[row : row + 1]
+            return self._gallery_side(picture)
         return self.method.compose(self._encode("reference", picture), [text], **controls)
+
+    @torch.inference_mode()
+    def _gallery_side(self, picture: _Picture) -> Float[Tensor, "1 T D"]:
+        row = self.shelf.rows.get(picture.id or "")
+        return self._encode("gallery", picture) if row is None else self.shelf.vectors[row : row + 1]
 
     def _words_alone(self, text: str) -> Float[Tensor, "1 1 D"]:
         if not text:
@@ -176,13 +208,12 @@ class Engine:
 
     def _stored_picture(self, own: str, size: int) -> Image.Image:
         """The picture of a gallery id, from the first of its files that still holds it."""
-        read, problem = ItemReader(Path(self.gallery.manifest.root), size), None
-        for path in self.shelf.paths[self.shelf.rows[own]]:
-            try:
-                return read(Item(own, path))
-            except ComposirError as error:
-                problem = error
-        raise GalleryError(f"picture {own} is no longer where it was indexed ({problem}); index the folder again")
+        read = ItemReader(Path(self.gallery.manifest.root), size)
+        try:
+            return stored_picture(read, own, self.shelf.paths[self.shelf.rows[own]])
+        except ComposirError as problem:
+            told = f"picture {own} is no longer where it was indexed ({problem}); index the folder again"
+            raise GalleryError(told) from problem
 
 
 def controls_of(method: str) -> tuple[str, ...]:

@@ -10,19 +10,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from composir.checkpoint import arguments_of, loaded_from, place_of, spelled
 from composir.errors import DataError, GalleryError
 from composir.gallery.account import Report, account
 from composir.gallery.picture import ItemReader, identified
 from composir.gallery.scan import FileRow, Scan, Stamp, walk
 from composir.gallery.store import Gallery, Manifest
 from composir.loading import Batch, Failure, pixel_batches, prepare
-from composir.methods import names
 from composir.methods.base import Method
 from composir.types import Item
 
@@ -47,15 +48,12 @@ def create_gallery(path: Path, method: Method, root: Path) -> Gallery:
     Raises:
         GalleryError: Something else lies at `path`.
     """
-    transform, source = method.transform("gallery"), method.backbone.source
+    transform = method.transform("gallery")
     blank = torch.zeros(1, 3, transform.size, transform.size, dtype=torch.uint8)
     _, vectors, dim = encode(method, blank).shape
-    kind, key = type(method), method.gallery_key()
-    # What the next process is to load: a method from outside by its class, a backbone's folder wherever that runs.
-    name = method.name if method.name in names() else f"{kind.__module__}:{kind.__qualname__}"
-    backbone = str(Path(source.name).expanduser().resolve()) if source.revision == "local" else source.name
-    root = _folder(root)
-    return Gallery.create(path, Manifest(key, name, backbone, source.repo, source.revision, vectors, dim, str(root)))
+    return Gallery.create(
+        path, Manifest(key=method.gallery_key(), vectors=vectors, dim=dim, root=str(_folder(root)), **_maker(method))
+    )
 
 
 def index_folder(
@@ -75,7 +73,7 @@ def index_folder(
 
     Args:
         gallery: Of the method's gallery key.
-        method: Its gallery side encodes.
+        method: Its gallery side encodes. One that came from a checkpoint is what the gallery remembers from then on.
         root: The folder; the one indexed before, or the place it was moved to.
         batch_size: Pictures encoded at once.
         workers: Decoding processes, see `pixel_batches`.
@@ -93,9 +91,11 @@ def index_folder(
     root = _folder(root)
     if workers != 0:
         prepare()
-    gallery.require(method.gallery_key(), method.name, method.backbone.source.name)
+    require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
+        if loaded_from(method):  # one that was moved, or trained on without a change of the gallery side
+            gallery.remember(replace(gallery.manifest, **_maker(method)))
         if verify:
             gallery.drop_images(gallery.damaged())
         scan, before = walk(root, follow_symlinks=follow_symlinks), gallery.files()
@@ -129,6 +129,32 @@ def encode(method: Method, pixels: Tensor) -> Float[Tensor, "B T D"]:
             raise
     torch.cuda.empty_cache()
     return torch.cat([encode(method, half) for half in pixels.tensor_split(2)])
+
+
+def require(gallery: Gallery, method: Method) -> None:
+    """Refuse a method whose vectors are not the gallery's.
+
+    Raises:
+        GalleryError: Their keys differ; both are named, with the command that builds a fitting gallery.
+    """
+    origin = loaded_from(method)
+    checkpoint = str(origin.path) if origin else ""
+    gallery.require(method.gallery_key(), method.name, method.backbone.source.name, checkpoint)
+
+
+def _maker(method: Method) -> dict[str, Any]:
+    """What of a manifest says which method the next process is to load."""
+    origin = loaded_from(method)
+    backbone = place_of(method.backbone.source)
+    return {
+        "method": spelled(method),
+        "arguments": arguments_of(method),
+        "backbone": backbone["name"],
+        "repo": backbone["repo"],
+        "revision": backbone["revision"],
+        "checkpoint": str(origin.path) if origin else "",
+        "checkpoint_sha256": origin.sha256 if origin else "",
+    }
 
 
 def _folder(root: Path) -> Path:

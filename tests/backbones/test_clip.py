@@ -355,3 +355,29 @@ def test_full_size_folders_load(config, parameters, patches, tmp_path):
     assert ours.patches(x, -2).shape == (2, patches, config.vision_config.hidden_size)
     assert ours.embed_text(TEXTS).shape == (4, ours.dim)
     assert ours.transform() == transform
+
+
+def test_new_words_are_one_token_with_the_mean_embedding(backbone, tmp_path):
+    made = copy.deepcopy(backbone)
+    texts, rows, mean = made.embed_text(TEXTS), made.text.words.num_embeddings, made.text.words.weight.mean(dim=0)
+    made.add_words(["[FORWARD]", "[BACKWARD]"])
+    made.add_words(["[FORWARD]"])
+    assert made.text.words.num_embeddings == rows + 2 == made.config.text_config.vocab_size
+    assert torch.allclose(made.text.words.weight[rows:], mean.expand(2, -1), atol=1e-7)
+    assert torch.equal(made.embed_text(TEXTS), texts)
+    assert [len(ids) for ids in made.tokenizer.encode(["[FORWARD]", "[BACKWARD]"])] == [1, 1]
+    made.save_pretrained(tmp_path)
+    again = load_backbone(str(tmp_path))
+    assert torch.equal(again.embed_text(["[FORWARD] is red"]), made.embed_text(["is red"], before="[FORWARD]"))
+    assert not torch.allclose(made.embed_text(["[FORWARD] is red"]), made.embed_text(["is red"]), atol=1e-3)
+
+
+def test_a_row_that_no_token_had_is_used_first(clip):
+    """A word table may be longer than the tokenizer: the new word takes a row that is there."""
+    made = copy.deepcopy(clip)
+    made.text.grow([made.text.words.num_embeddings + 3])
+    rows = made.text.words.num_embeddings
+    made.text.words.weight.requires_grad_(False)
+    made.add_words(["[FORWARD]"])
+    assert made.text.words.num_embeddings == rows
+    assert not made.text.words.weight.requires_grad

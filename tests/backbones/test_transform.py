@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.models.blip.image_processing_pil_blip import BlipImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
@@ -31,6 +32,12 @@ SIGLIP = {
     "image_std": [0.5, 0.5, 0.5], "image_processor_type": "SiglipImageProcessor", "processor_class": "SiglipProcessor",
     "resample": 3, "rescale_factor": 0.00392156862745098, "size": {"height": 224, "width": 224},
 }  # fmt: skip
+BLIP = {
+    "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_processor_type": "BlipImageProcessor", "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "processor_class": "BlipProcessor", "resample": 3, "rescale_factor": 0.00392156862745098,
+    "size": {"height": 384, "width": 384}, "size_divisor": 32,
+}  # fmt: skip
 # width x height: panoramas, slivers, smaller than the target, exactly it, one pixel off
 ODD = [(1, 1), (1, 60), (90, 1), (3, 2), (300, 7), (224, 224), (223, 225), (225, 224), (100, 99), (640, 480)]
 
@@ -48,6 +55,8 @@ def processors():
     yield "clip, resized beyond the crop", CLIPImageProcessorPil(size={"shortest_edge": 96}, crop_size=64)
     yield "clip, padded", CLIPImageProcessorPil(size={"shortest_edge": 61}, crop_size=100)
     yield "clip, bilinear, odd side", CLIPImageProcessorPil(size={"shortest_edge": 77}, crop_size=77, resample=2)
+    yield "blip", BlipImageProcessorPil()
+    yield "blip, 224", BlipImageProcessorPil(size={"height": 224, "width": 224})
     yield "siglip, 384", SiglipImageProcessorPil(size={"height": 384, "width": 384})
     yield "siglip, not normalised", SiglipImageProcessorPil(do_normalize=False)
     yield "siglip, another scale", SiglipImageProcessorPil(rescale_factor=1 / 127.5)
@@ -102,6 +111,10 @@ def test_old_and_new_spelling_agree():
     assert Transform.from_preprocessor(CLIP_OLD) == Transform.from_preprocessor(CLIP_NEW)
     assert Transform.from_preprocessor(CLIP_NEW).resize == "shortest"
     assert Transform.from_preprocessor(SIGLIP).resize == "exact"
+    blip = Transform.from_preprocessor(BLIP)
+    assert (blip.resize, blip.size) == ("exact", 384)
+    assert Transform.from_preprocessor(BLIP | {"size": 384}) == blip  # a lone number is both sides to BLIP
+    assert Transform.from_preprocessor({"image_processor_type": "BlipImageProcessor"}) == blip
     bare = {"image_processor_type": "CLIPImageProcessor"}
     assert Transform.from_preprocessor(bare) == Transform.from_preprocessor(CLIP_NEW)
     assert Transform.from_preprocessor({"image_processor_type": "SiglipImageProcessor"}) == (
@@ -149,7 +162,7 @@ def test_two_sizes_that_contradict_are_refused():
 
 
 def test_unknown_processor_must_say_everything():
-    known = {"image_processor_type": "BlipImageProcessor", "size": {"height": 384, "width": 384}}
+    known = {"image_processor_type": "SomeImageProcessor", "size": {"height": 384, "width": 384}}
     with pytest.raises(ComposirError, match="image_mean"):
         Transform.from_preprocessor(known)
     full = known | {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "do_pad": False}
@@ -180,3 +193,10 @@ def test_training_window_stays_inside(size):
     picture = Image.new("RGB", size, (200, 100, 50))
     for _ in range(50):
         assert (ours.pixels(picture) == np.array([200, 100, 50])[:, None, None]).all()
+
+
+def test_resized_keeps_proportions():
+    old = Transform.from_preprocessor(CLIP_NEW | {"size": {"shortest_edge": 256}})
+    new = old.resized(112)
+    assert (new.size, new.resize_to, new.resize, new.mean) == (112, 128, "shortest", old.mean)
+    assert old.resized(224) == old

@@ -74,6 +74,27 @@ def test_json_holds_everything(cli, shop):
     assert task["gallery_lost"] == found["missing"]
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("gallery=5", "option gallery of data set 'fashioniq' is 5"),
+        ("root=elsewhere", "the folder of data set 'fashioniq' is no option; 'elsewhere' belongs where"),
+        ("galery=val", "'galery'"),
+    ],
+)
+def test_wrong_options_are_told(cli, tmp_path, option, told):
+    done = cli("data", "check", "fashioniq", tmp_path, "--option", option)
+    assert done.code == 1
+    assert told in done.err
+    assert "Traceback" not in done.err
+
+
+def test_one_problem_is_no_problems(cli, shop):
+    (shop / "images/29.png").unlink()
+    done = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert (done.code, done.out.splitlines()[-1]) == (1, "1 problem")
+
+
 def test_options_and_splits_reach_the_data_set(cli, tmp_path):
     (tmp_path / "x.tsv").write_text("".join(f"text {n}\t{n}.png\n" for n in range(99)))
     for number in range(99):
@@ -91,10 +112,10 @@ def test_options_and_splits_reach_the_data_set(cli, tmp_path):
     ("arguments", "message"),
     [
         (("jsnl", "."), "unknown data set 'jsnl'; did you mean 'jsonl'?"),
-        (("jsonl", "nowhere"), "nowhere: there is no such folder"),
+        (("jsonl", "nowhere"), "nowhere is missing; name the folder of data set 'jsonl'"),
         (("jsonl", ".", "--option", "gallery=val"), "unknown argument of data set 'jsonl': 'gallery'"),
         (("jsonl", ".", "--option", "gallery"), "write key=value"),
-        (("wardrobe", "."), "unknown argument of data set 'wardrobe': 'root'"),
+        (("wardrobe", "."), "data set 'wardrobe' has no folder; leave . out"),
     ],
 )
 def test_mistakes_are_one_line(cli, arguments, message):

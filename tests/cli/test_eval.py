@@ -26,7 +26,7 @@ def check_scores(scores: dict) -> None:
     assert [task["name"] for task in scores["tasks"]] == ["families", "concepts"]
     assert list(scores["tasks"][0]["metrics"]) == METRICS
     for task in scores["tasks"]:
-        assert set(task) == {"name", "metrics", "intervals", "queries", "gallery", "tied", "partial"}
+        assert set(task) == {"name", "metrics", "intervals", "counts", "queries", "gallery", "tied", "partial"}
         assert (task["gallery"], task["partial"]) == (60, False)
         for name, value in task["metrics"].items():
             low, high = task["intervals"][name]

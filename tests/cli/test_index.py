@@ -11,8 +11,12 @@ import uuid
 from pathlib import Path
 
 import pytest
+import torch
 
+from composir import checkpoint
+from composir.backbones import load_backbone
 from composir.gallery.store import Gallery
+from composir.methods import load_method
 
 TINY = ("--backbone", "clip-tiny", "--workers", 0)
 
@@ -104,6 +108,32 @@ def test_the_gallery_remembers_backbone_and_method(cli, pictures, tmp_path):
     assert cli("index", root, "--gallery", tmp_path / "g", "--method", "slerp", "--workers", 0).code == 0
 
 
+def test_a_trained_run_is_named_once_and_remembered(cli, pictures, tmp_path):
+    best = tmp_path / "runs" / "x" / "best.safetensors"
+    method = load_method("contrastive", load_backbone("clip-tiny"))
+    with torch.no_grad():
+        method.backbone.image.visual_projection.weight.mul_(-1)
+    checkpoint.save(best, method, arguments={"alpha": 0.35})
+    root = pictures(3)
+    made = ("index", root, "--gallery", tmp_path / "g", "--workers", 0)
+    done = cli(*made, "--method", best.parent)
+    assert done.code == 0, done.err
+    manifest = Gallery.open(tmp_path / "g").manifest
+    assert (manifest.method, manifest.checkpoint, manifest.arguments) == ("contrastive", str(best), {"alpha": 0.35})
+    assert "3 unchanged; 0 encoded" in cli(*made).out
+    assert json.loads(cli("search", "--gallery", tmp_path / "g", "--text", "red", "--json").out)
+    refused = cli(*made, "--method", "slerp", "--backbone", "clip-tiny", "--gallery", tmp_path / "g")
+    assert refused.code == 0, refused.err  # over the trained backbone, which is that of the gallery
+    best.rename(best.with_name("old.safetensors"))
+    gone = cli("search", "--gallery", tmp_path / "g", "--text", "red")
+    assert gone.code == 1
+    assert f"composir index {root} --gallery {tmp_path / 'g'} --method CHECKPOINT" in gone.err
+    assert cli(*made, "--method", best.with_name("old.safetensors")).code == 0
+    assert cli("search", "--gallery", tmp_path / "g", "--text", "red").code == 0
+    foreign = cli("index", root, "--gallery", tmp_path / "g", "--method", "runs/none")
+    assert (foreign.code, foreign.err.startswith("error: there is no folder runs/none")) == (1, True)
+
+
 def test_another_backbone_is_refused_naming_both_keys(cli, pictures, gallery, tmp_path):
     done = cli("index", pictures(12), "--gallery", gallery, "--backbone", "siglip-tiny")
     assert done.code == 1
@@ -114,7 +144,9 @@ def test_another_backbone_is_refused_naming_both_keys(cli, pictures, gallery, tm
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (("--method", "slurp"), "unknown method 'slurp'; did you mean 'slerp'"),
+        (("--method", "slurp"), "unknown method (nor the folder of a run) 'slurp'; did you mean 'slerp'"),
+        (("--method", "runs/none"), "there is no folder runs/none; name a run"),
+        (("--method", "."), "has no config.toml"),
         (("--backbone", "clip-tny"), "did you mean 'clip-tiny'"),
         (("--backbone", "clip-tiny", "--device", "gpu"), "device 'gpu' cannot be used"),
     ],
@@ -145,7 +177,9 @@ def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(pictures, tmp_path, cli)
         "--workers",
         "2",
     ]
-    code = "from composir.cli.main import run; run()"
+    # Where the suite itself runs in the background of a shell, its children are born deaf to SIGINT.
+    hear = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code = hear + "from composir.cli.main import run; run()"
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, command)],
         env={**os.environ, "COMPOSIR_MARK": mark},

@@ -12,7 +12,7 @@ def test_circo_as_text_and_as_json(cli, shared_data):
     call = ("score", root / "submission_examples/submission_val.json", "--data", "circo", "--root", root)
     done = cli(*call)
     assert done.code == 0, done.err
-    assert "circo: 220 queries, gallery not known (annotated images only)" in done.out
+    assert "circo: 220 queries, gallery not known (known in part: image_info_unlabeled2017.json is missing)" in done.out
     assert "  mAP@5                                  0.49 (0.1-1.1)\n" in done.out
     assert "warning: circo: the list of its gallery is not at hand" in done.out
     done = cli(*call, "--json")

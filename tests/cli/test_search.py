@@ -84,12 +84,33 @@ def test_a_sheet_is_drawn(cli, gallery, picture, tmp_path):
     assert cli("search", "--gallery", gallery, "--image", picture, "-k", 12, "--sheet", tmp_path / "u.png").code == 0
 
 
+def test_reverse(cli, gallery, picture, tmp_path, monkeypatch):
+    question = ("search", "--gallery", gallery, "--image", picture, "--text", "is red", "-k", 4, "--alpha", 0.5)
+    answer = hits(cli(*question, "--reverse", "--json", "--sheet", tmp_path / "r.png"))
+    assert [list(hit) for hit in answer] == [["rank", "id", "path", "score", "reverse"]] * 4
+    assert all(hit["reverse"] is True and hit["path"] != "003.png" for hit in answer)
+    # Forward, the best of them leads to the picture with the same score.
+    best = picture.parent / answer[0]["path"]
+    forward = hits(
+        cli("search", "--gallery", gallery, "--image", best, "--text", "is red", "-k", 12, "--alpha", 0.5, "--json")
+    )
+    [score] = [hit["score"] for hit in forward if hit["path"] == "003.png"]
+    assert score == pytest.approx(answer[0]["score"], abs=1e-3)
+    assert cli(*question, "--sheet", tmp_path / "f.png").code == 0
+    assert (tmp_path / "r.png").read_bytes() != (tmp_path / "f.png").read_bytes()
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert "reference" in cli(*question, "--reverse").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ((), "nothing to search for; give a picture, words, or both"),
         (("--image", "nowhere.png"), "there is no file nowhere.png; check the path"),
-        (("--text", "x", "--method", "slrp"), "unknown method 'slrp'; did you mean 'slerp'"),
+        (("--text", "x", "--method", "slrp"), "unknown method (nor the folder of a run) 'slrp'; did you mean 'slerp'"),
+        (("--text", "x", "--method", "runs/none"), "there is no folder runs/none; name a run"),
+        (("--text", "x", "--reverse"), "leads to a target; give both"),
+        (("--image", "nowhere.png", "--text", "x", "--reverse"), "there is no file nowhere.png; check the path"),
         (("--text", "x", "--sheet", "a.bmp"), "a contact sheet is a .png or .jpg file, not 'a.bmp'"),
     ],
 )

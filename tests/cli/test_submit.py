@@ -54,6 +54,25 @@ def test_both_files_of_cirr_are_written_checked_and_scored(cli, cirr, tmp_path):
     assert found["R@1"] == pytest.approx(100 * sum(map(str.__eq__, right, top)) / len(right))
 
 
+def test_the_form_alone_is_checked_without_annotations(cli, shared_data, tmp_path):
+    good = shared_data / "cirr/demo_files/test1_pred_ranks_recall_subset.json"
+    done = cli("submit", "--check", good)
+    assert (done.code, done.out) == (0, f"{good}: its form is good\n")
+    assert "queries, references and images were not checked" in done.err
+    value = json.loads(good.read_text("utf-8"))
+    query = next(key for key in value if key.isdigit())
+    value[query][1] = value[query][0]
+    bad, odd = tmp_path / "bad.json", tmp_path / "circo.json"
+    bad.write_text(json.dumps(value), encoding="utf-8")
+    odd.write_text(json.dumps({"0": list(range(1, 50))}), encoding="utf-8")
+    done = cli("submit", "--check", bad, odd)
+    assert done.code == 1
+    assert f"error: {bad}: query {query}: {value[query][0]!r} is at places 1 and 2" in done.err
+    assert f"error: {odd}: query 0: 49 answers instead of 50" in done.err
+    done = cli("submit", "slerp", "-o", tmp_path / "out")
+    assert (done.code, "say --data cirr or circo" in done.err) == (1, True)
+
+
 def test_circo(cli, circo, tmp_path):
     done = cli("submit", "text-only", "--data", "circo", "--root", circo, "-o", tmp_path, *SMALL)
     assert done.code == 0, done.err

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from composir.datasets import load_dataset
+from composir.datasets.doctor import examine
 from composir.errors import DataError
 from composir.types import Query, Wording
 
@@ -109,7 +110,7 @@ def test_golden_numbers_of_the_sample_submission(real, shared_data):
 def test_with_annotations_alone_the_gallery_is_what_they_name(real, shared_data):
     (val,), (test,) = real.tasks("val"), real.tasks("test")
     assert val.gallery == test.gallery
-    assert val.gallery_name == "annotated images only"
+    assert val.gallery_name == "known in part: image_info_unlabeled2017.json is missing"
     named = {i for task in (val, test) for q in task.queries for i in (q.reference, *q.targets)}
     assert set(val.gallery) == named
     assert list(val.gallery) == sorted(named, key=int)
@@ -172,14 +173,20 @@ def test_every_layout_is_found(tmp_path, annotations, info, pictures):
     assert data.files_of("val") == (tmp_path / annotations / "val.json", listed)
 
 
-def test_without_a_list_the_gallery_is_the_pictures_that_are_there(tmp_path):
+def test_without_a_list_the_gallery_is_known_in_part(tmp_path):
     folder = write(tmp_path, [made()]) / "unlabeled2017"
     folder.mkdir()
     for name in ("000000000010.jpg", "000000000009.png", "9.jpg", "cover.jpg"):
         (folder / name).touch()
-    (task,) = load_dataset("circo", root=tmp_path).tasks("val")
-    assert task.gallery == ("9", "10")
-    assert task.gallery_name == "image files found, for image_info_unlabeled2017.json is missing"
+    data = load_dataset("circo", root=tmp_path)
+    (task,) = data.tasks("val")
+    named = {task.queries[0].reference, *task.queries[0].targets}
+    assert task.gallery == tuple(sorted({"9", "10", *named}, key=int))
+    assert task.gallery_name == "known in part: image_info_unlabeled2017.json is missing"
+    assert data.unlisted("val").startswith("image_info_unlabeled2017.json, which lists the 123,403 pictures")
+    assert sorted(data.missing(task.gallery)) == sorted(named - {"9", "10"})
+    (fault,) = examine(data, ["val"], workers=0).faults
+    assert fault.why == data.unlisted("val")
 
 
 @pytest.mark.parametrize("stranger", ["no such image", "", "-3", "3.0", "٣", "03", "12345678901234567890"])

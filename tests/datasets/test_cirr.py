@@ -93,7 +93,8 @@ def test_no_picture_of_one_split_is_in_another(shared_data):
 def test_the_real_image_split_of_train(tmp_path, shared_data):
     (tmp_path / "captions").mkdir()
     (tmp_path / "image_splits").symlink_to(shared_data / "cirr/image_splits")
-    record = made(reference="train-11041-2-img0", target_hard="train-11041-0-img1")
+    members = ["train-11041-2-img0", "train-11041-0-img1", *"abcd"]
+    record = made(reference=members[0], target_hard=members[1], img_set={"members": members})
     (tmp_path / "captions/cap.rc2.train.json").write_text(json.dumps([record]))
     (task,) = load_dataset("cirr", root=tmp_path).tasks("train")
     assert len(task.gallery) == 16939
@@ -184,10 +185,10 @@ def test_a_test_split_with_its_truth_is_not_hidden(tmp_path):
 
 
 def test_names_of_any_script_in_either_spelling(tmp_path):
-    root = write(
-        tmp_path, [made(reference="cafe\u0301", target_hard="连衣裙", img_set={"members": ["café", "连衣裙"]})]
-    )
-    (root / "cirr/image_splits/split.rc2.val.json").write_text('{"café": "a", "连衣裙": "b"}', encoding="utf-8")
+    members = ["café", "连衣裙", *"abcd"]
+    root = write(tmp_path, [made(reference="cafe\u0301", target_hard="连衣裙", img_set={"members": members})])
+    split = json.dumps(dict.fromkeys(members, "x"), ensure_ascii=False)
+    (root / "cirr/image_splits/split.rc2.val.json").write_text(split, encoding="utf-8")
     Image.new("RGB", (8, 8)).save(root / "cafe\u0301.png")
     task = val(root)
     assert (task.queries[0].reference, task.queries[0].targets) == ("café", ("连衣裙",))
@@ -208,8 +209,21 @@ BAD_RECORDS = {
     "no target": ([made(target_hard=None)], "lacks the key 'target_hard'"),
     "no set": ([made(img_set=None)], "lacks the key 'img_set'"),
     "set of the wrong type": ([made(img_set=[1])], "key 'img_set': is a list; an object with keys is needed"),
-    "members of the wrong type": ([made(img_set={"members": [1]})], "key 'img_set': key 'members' holds the number 1"),
-    "member twice": ([made(img_set={"members": ["a", "a"]})], "key 'members' holds the text \"a\" more than once"),
+    "members of the wrong type": (
+        [made(img_set={"members": [*"abcde", 1]})],
+        "key 'members' holds the number 1",
+    ),
+    "member twice": ([made(img_set={"members": [*"abcdea"]})], "key 'members' holds the text \"a\" more than once"),
+    "seven members": ([made(img_set={"members": [*"abcdefg"]})], "key 'members' holds a list of 7; a list of just 6"),
+    "no members": ([made(img_set={"members": []})], "key 'members' holds a list of 0; a list of just 6"),
+    "reference elsewhere": (
+        [made(reference="x")],
+        "key 'members' lacks the reference 'x'",
+    ),
+    "target elsewhere": (
+        [made(), made(6, target_hard="x")],
+        "record 1 (counted from 0), key 'img_set': key 'members' lacks",
+    ),
 }
 
 

@@ -117,6 +117,11 @@ BAD_RECORDS = {
     "number as text": ([made(**{"query-text": 1})], "key 'query-text' holds the number 1; a text is needed"),
     "image without path": ([made(**{"query-image": [1]})], "key 'query-image' holds a list of 1; a list of just 2"),
     "image without number": ([made(**{"query-image": path(1)})], "key 'query-image' holds the text"),
+    "half a character": (
+        [made(**{"target-image": [1, "val2014/\ud800.jpg"]})],
+        "key 'target-image' holds the number 1",
+    ),
+    "blank stem": ([made(**{"target-image": [1, "val2014/ .jpg"]})], "which is no path of a picture"),
     "path before number": ([made(**{"target-image": [path(1), 1]})], "key 'target-image' holds the text"),
     "number of two names": (
         [made(1), made(2, **{"target-image": [28714, path(5)]})],

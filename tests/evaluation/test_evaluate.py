@@ -226,7 +226,8 @@ def test_the_protocol_says_what_the_numbers_depend_on(signs, data, tasks, subset
     assert [t["caption_join"] for t in p["tasks"]] == ["and", "and", "and", "reversed"]
     assert p["tasks"][3]["gallery"]["size"] == 30
     assert p["tasks"][0]["gallery"] == p["tasks"][2]["gallery"] != p["tasks"][3]["gallery"]
-    assert p["preprocessing"]["gallery"] == signs.transform("gallery").spec
+    sizes = {key: p["preprocessing"]["gallery"][key] for key in ("size", "mean", "flip")}
+    assert sizes == {"size": signs.backbone.image_size, "mean": list(signs.transform("gallery").mean), "flip": False}
     assert p["backbone"]["name"] == "clip-tiny"
     assert p["gallery_key"] == signs.gallery_key()
     assert p["weights"].startswith("sha256:")
@@ -272,8 +273,27 @@ def test_what_cannot_be_evaluated_is_refused(signs, tiny, data, tasks, subset_cl
         evaluate(signs, subset_class(data), "test")
     with pytest.raises(DataError, match=r"subset test: families holds no queries"):
         evaluate(signs, subset_class(data, replace(tasks[0], queries=())), "test")
-    with pytest.raises(ComposirError, match=r"names image .*, which is not in its gallery"):
+    with pytest.raises(ComposirError, match=r"subset: query .*its target .* is not in the gallery; mend"):
         evaluate(signs, subset_class(data, replace(tasks[0], gallery=tasks[0].gallery[:5])), "test", workers=0)
+
+
+def test_a_gallery_that_is_known_in_part_is_refused_or_stamped(signs, data, tasks, subset_class):
+    dataset = subset_class(data, tasks[0])
+    dataset.unlisted = lambda split: f"the list of {split} is missing"
+    with pytest.raises(DataError, match=r"subset test: the list of test is missing; --partial"):
+        evaluate(signs, dataset, "test", workers=0)
+    content = evaluate(signs, dataset, "test", workers=0, partial=True).content
+    assert content["protocol"]["partial"]
+    assert all(task["partial"] for task in content["tasks"])
+    assert content["warnings"][0].startswith(
+        "partial: 0 pictures are missing and 0 queries were left out; the list of test is missing; "
+    )
+
+
+def test_a_query_without_a_subset_is_told(signs, data, tasks, subset_class):
+    task = replace(tasks[0], queries=(replace(tasks[0].queries[0], subset=()),), metrics=("Rs@1",))
+    with pytest.raises(ComposirError, match=r"query .* has no subset to be ranked in, and .* asks for Rs@K"):
+        evaluate(signs, subset_class(data, task), "test", workers=0)
 
 
 def test_a_method_that_is_called_as_a_baseline_keeps_apart_from_it(signs, data, tasks, subset_class):

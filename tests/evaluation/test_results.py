@@ -54,6 +54,26 @@ def test_a_folder_with_a_result_is_refused(result, folder):
     assert load_result(folder).content == result.content
 
 
+DAMAGE = {
+    "no data": lambda c: c["protocol"].pop("data"),
+    "tasks null": lambda c: c["protocol"].update(tasks=None),
+    "a text among tasks": lambda c: c.update(tasks=["x"]),
+    "no tasks": lambda c: c.update(tasks=[]),
+    "a metric of text": lambda c: c["tasks"][0]["metrics"].update({"R@1": "much"}),
+    "other tasks": lambda c: c["baselines"]["sum"]["tasks"][0].update(name="u"),
+    "no baselines": lambda c: c.update(baselines=3),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_result_is_told_by_file_and_key(folder, damage):
+    content = json.loads((folder / "result.json").read_text())
+    DAMAGE[damage](content)
+    (folder / "result.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"result.json is damaged: (key |the tasks of sum)"):
+        load_result(folder)
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(result, tmp_path):
     (tmp_path / "f").write_text("")
     with pytest.raises(DataError, match="is a file"):
@@ -86,7 +106,7 @@ def test_a_result_that_was_cut_off_is_none(result, folder, monkeypatch):
         ("[]", "not the result of `composir eval`"),
         ('{"run": "a"}', "no key 'format'"),
         ('{"format": 2}', "has format 2; this version of composir reads 1"),
-        ('{"format": 1, "method": "x"}', "lacks 'protocol', 'tasks'"),
+        ('{"format": 1, "method": "x"}', "key tasks: Field required"),
     ],
 )
 def test_a_foreign_or_broken_file_is_refused(folder, content, hint):
@@ -98,7 +118,7 @@ def test_a_foreign_or_broken_file_is_refused(folder, content, hint):
 def test_other_damage_is_named(folder, tmp_path):
     content = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps({**content, "tasks": {}}))
-    with pytest.raises(DataError, match="'tasks' is dict; list is expected"):
+    with pytest.raises(DataError, match="key tasks: Input should be a valid list"):
         load_result(folder)
     (folder / "result.json").write_bytes(b"\xff")
     with pytest.raises(DataError, match="is damaged"):

@@ -185,8 +185,8 @@ def test_a_damaged_manifest_is_named(gallery, text):
 
 def test_a_newer_format_is_refused(gallery):
     content = json.loads((gallery.path / "gallery.json").read_text())
-    (gallery.path / "gallery.json").write_text(json.dumps({**content, "format": 2}))
-    with pytest.raises(GalleryError, match="format 2, this composir reads 1"):
+    (gallery.path / "gallery.json").write_text(json.dumps({**content, "format": 3}))
+    with pytest.raises(GalleryError, match="format 3, this composir reads 2"):
         Gallery.open(gallery.path)
 
 
@@ -197,6 +197,15 @@ def test_a_foreign_key_is_refused_naming_both_and_the_remedy(gallery):
     message = str(caught.value)
     for part in ("k1", "k2", "seed-0", "composir index /photos --gallery NEW_PATH --method isa --backbone blip"):
         assert part in message
+
+
+def test_a_foreign_key_of_a_checkpoint_is_told_with_the_command_that_takes_it(gallery):
+    with pytest.raises(GalleryError) as caught:
+        gallery.require("k2", "isa", "blip", "/runs/x/best.safetensors")
+    message = str(caught.value)
+    assert "with checkpoint /runs/x/best.safetensors has key k2" in message
+    assert "composir index /photos --gallery NEW_PATH --method /runs/x/best.safetensors" in message
+    assert "--backbone" not in message
 
 
 def test_the_root_can_move(gallery, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import importlib.util
 import json
 import os
@@ -18,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from composir.evaluation.protocol import task_protocol
 from composir.evaluation.results import COLUMNS, Result
 from composir.reporting import write_report
 from composir.types import Query, Task
@@ -48,6 +48,7 @@ def _write_run(
     partial: bool = False,
     warnings: Sequence[str] = (),
     seed: int = 0,
+    title: str | None = None,
     **protocol: Any,
 ) -> Path:
     """Write an evaluation whose first method is the first of `skill`, the others its baselines."""
@@ -60,11 +61,14 @@ def _write_run(
         blocks[method] = {"tasks": told, **_averaged(told, averages or {})}
     first, *others = skill
     missing = {"images": 3, "queries": 2, "listed": ["a", "b", "c"]} if partial else {"images": 0, "queries": 0}
+    opened = {"name": "fashioniq", "root": None, "split": "val", "arguments": {}, **(data or {})}
     content = {
         "format": 1,
         "method": first,
         "protocol": {
-            "tasks": [_asked(task) for task in tasks],
+            "data": title or opened["name"],
+            "split": opened["split"],
+            "tasks": [task_protocol(task) for task in tasks],
             "method": {"name": first, "arguments": {"alpha": 0.8}},
             "partial": partial,
             "missing": missing,
@@ -74,19 +78,12 @@ def _write_run(
         "baselines": {name: blocks[name] for name in others},
         "warnings": list(warnings),
         "created": "2026-03-12T11:44:00+00:00",
-        "data": {"name": "fashioniq", "root": None, "split": "val", "arguments": {}, **(data or {})},
+        "data": opened,
     }
     metrics = list(dict.fromkeys(name for table in tables for name in table.column_names if name not in COLUMNS))
     whole = pa.concat_tables(tables, promote_options="default").select([*COLUMNS, *metrics])
     Result(content, whole).save(folder)
     return folder
-
-
-def _asked(task: Task) -> dict[str, Any]:
-    ids = hashlib.sha256("\n".join(task.gallery).encode()).hexdigest()[:16]
-    gallery = {"name": task.gallery_name, "size": len(task.gallery), "ids": ids}
-    asked = {"queries": len(task.queries), "drop_reference": task.drop_reference, "caption_join": task.wording.join}
-    return {"name": task.name, "gallery": gallery, **asked}
 
 
 def _answer(task: Task, method: str, lead: float, rng: np.random.Generator) -> tuple[pa.Table, dict[str, Any]]:
@@ -118,7 +115,8 @@ def _answer(task: Task, method: str, lead: float, rng: np.random.Generator) -> t
     block: dict[str, Any] = {"name": task.name, "queries": len(rows), "gallery": len(row), "tied": 0}
     means = {name: 100 * float(np.mean([found[name] for found in rows if name in found])) for name in names}
     spread = {name: [max(0.0, mean - 6), min(100.0, mean + 6)] for name, mean in means.items()}
-    return pa.Table.from_pylist(rows, schema=schema), {**block, "metrics": means, "intervals": spread}
+    counts = {name: sum(name in found for found in rows) for name in names}
+    return pa.Table.from_pylist(rows, schema=schema), {**block, "metrics": means, "intervals": spread, "counts": counts}
 
 
 def _values(name: str, query: Query, ranks: np.ndarray) -> dict[str, float]:

@@ -127,9 +127,13 @@ def test_runs_over_other_data_have_sections_of_their_own(make_run):
         make_run("c", data={"split": "test"}),
         make_run("d", data={"arguments": {"gallery": "val"}}),
         make_run("e", seed=3),
+        make_run("f", data={"name": "jsonl"}, title="myntra"),
+        make_run("g", data={"name": "jsonl"}, title="emoji"),
     ]
     found = read_sections(runs)
-    assert [[run.name for run in section.runs] for section in found] == [["a", "e"], ["b"], ["c"], ["d"]]
+    names = [[run.name for run in section.runs] for section in found]
+    assert names == [["a", "e"], ["b"], ["c"], ["d"], ["f"], ["g"]]
+    assert [section.title for section in found][-2:] == ["myntra", "emoji"]
 
 
 def other_queries(task):

@@ -212,7 +212,9 @@ def test_without_the_list_of_the_gallery_ids_are_taken_as_they_are(truth, shared
     assert gallery_of(val.tasks[0]) is None
     value = json.loads((shared_data / "circo/submission_examples/submission_val.json").read_text("utf-8"))
     value["3"][4] = 0
-    assert said(check(put(value), val)) == ["query 3: 0 is no image id; those of COCO are 1 or more"]
+    assert said(check(put(value), val)) == [
+        "query 3: 0 is no image id; those of COCO are 1 or more and have at most 12 digits"
+    ]
 
 
 # ---- what is asked ----

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from composir.backbones.transform import Transform
+from composir.errors import ComposirError
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,16 @@ class Backbone(nn.Module):
             before: A text put in front of each (direction tokens, "a photo of").
             words: Pseudo-word embeddings put between `before` and each text.
         """
+
+    def add_words(self, words: Sequence[str]) -> None:
+        """Make each word one token of its own, e.g. "[FORWARD]"; words that are tokens already stay as they are.
+
+        The embedding of a new one is the mean of the old ones. It is trained with the word table and saved with it.
+
+        Raises:
+            ComposirError: A word is empty or has a space at an end, or the backbone takes no new words.
+        """
+        raise ComposirError(f"backbone {self.source.name!r} takes no new words, {', '.join(map(repr, words))}")
 
     @abstractmethod
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:

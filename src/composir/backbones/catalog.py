@@ -28,6 +28,10 @@ VARIANTS: dict[str, Variant] = {
         "laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "1a25a446712ba5ee05982a381eed697ef9b435cf"
     ),
     "fashion-clip": Variant("patrickjohncyh/fashion-clip", "7e3ba62ce16b379a1ab479346b66f192e76f51b7"),
+    # No pinned commit is known for these: `main` of repositories that have not changed for years.
+    "blip-itm-base-coco": Variant("Salesforce/blip-itm-base-coco", "main"),
+    "blip-itm-base-flickr": Variant("Salesforce/blip-itm-base-flickr", "main"),
+    "blip-itm-large-coco": Variant("Salesforce/blip-itm-large-coco", "main"),
     "siglip-base-patch16-224": Variant("google/siglip-base-patch16-224", "7fd15f0689c79d79e38b1c2e2e2370a7bf2761ed"),
 }
 
@@ -35,13 +39,17 @@ VARIANTS: dict[str, Variant] = {
 TINY: dict[str, tuple[str, dict[str, str]]] = {
     "clip-tiny": ("composir.backbones.clip:ClipBackbone", {"family": "clip"}),
     "siglip-tiny": ("composir.backbones.clip:ClipBackbone", {"family": "siglip"}),
+    "blip-tiny": ("composir.backbones.blip:BlipBackbone", {}),
 }
 
 # Weights inside the package: name -> folder.
-EMBEDDED: dict[str, Path] = {"wardrobe-clip": Path(__file__).parent / "embedded" / "wardrobe-clip"}
+EMBEDDED: dict[str, Path] = {
+    name: Path(__file__).parent / "embedded" / name for name in ("wardrobe-clip", "wardrobe-blip")
+}
 
 # What a folder's config.json says under "model_type" -> the class that reads it.
 MODEL_TYPES: dict[str, str] = {
+    "blip": "composir.backbones.blip:BlipBackbone",
     "clip": "composir.backbones.clip:ClipBackbone",
     "siglip": "composir.backbones.clip:ClipBackbone",
 }

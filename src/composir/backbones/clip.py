@@ -246,6 +246,12 @@ class ClipBackbone(Backbone):
         ends = torch.tensor([len(row) - 1 for row in rows], device=device)
         return self.text(ids, ends, words, place)
 
+    def add_words(self, words: Sequence[str]) -> None:
+        """Make each word one token of its own; see `Backbone.add_words`."""
+        text = cast("ClipText | SiglipText", self.text)
+        text.grow(self.tokenizer.add_words(words))
+        self.config.text_config.vocab_size = text.words.num_embeddings
+
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write config.json, model.safetensors, tokenizer files and preprocessor_config.json.
 

@@ -33,7 +33,7 @@ class Preprocessor:
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
         kind = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
-        self.clip, self.siglip = kind.startswith("CLIP"), kind.startswith("Siglip")
+        self.clip, self.siglip, self.blip = (kind.startswith(name) for name in ("CLIP", "Siglip", "Blip"))
         for key in sorted(set(config) - KNOWN - HARMLESS):
             if config[key]:  # null, false and empty switch a feature off
                 raise self._refuse(key, "is not known here", "remove it if the picture does not depend on it")
@@ -45,8 +45,10 @@ class Preprocessor:
         size = self.config.get("size")
         if size is None and (self.clip or self.siglip):
             size = {"shortest_edge": 224} if self.clip else {"height": 224, "width": 224}
+        if size is None and self.blip:
+            size = 384
         if isinstance(size, int) and not isinstance(size, bool):
-            return self._side("size", size), False
+            return self._side("size", size), self.blip  # a lone number is both sides to BLIP, the shorter one to CLIP
         if isinstance(size, Mapping):
             given = {key: value for key, value in size.items() if value is not None}
             if set(given) == {"shortest_edge"}:
@@ -113,8 +115,8 @@ class Preprocessor:
 
     def _channels(self, key: str, clip_default: tuple[float, float, float]) -> tuple[float, float, float]:
         value = self.config.get(key)
-        if value is None and (self.clip or self.siglip):
-            return clip_default if self.clip else HALF
+        if value is None and (self.clip or self.siglip or self.blip):
+            return HALF if self.siglip else clip_default
         numbers = [float(v) for v in value] if isinstance(value, list | tuple) and _numeric(value) else []
         if len(numbers) != 3:
             raise self._refuse(key, "is not supported", "allowed: three numbers, one a channel")

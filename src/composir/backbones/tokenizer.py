@@ -1,4 +1,4 @@
-"""Text -> token ids, on the `tokenizers` library alone: CLIP's byte-level BPE, and any `tokenizer.json` read as it is.
+"""Text -> token ids, on the `tokenizers` library alone: CLIP's byte-level BPE, BERT's WordPiece, any `tokenizer.json`.
 
 CLIP's tokenizer: Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
 Differs from transformers' classes: "<|endoftext|>" typed by a user is plain text, not the closing token, so a query
@@ -13,12 +13,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from composir.backbones.weights import read_json, write_json
 from composir.errors import ComposirError
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+BERT = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+DEC, ENC = "[DEC]", "[ENC]"  # BLIP puts them behind BERT's vocabulary
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 SUFFIX = "</w>"  # closes a word in CLIP's vocabulary
 PIECES = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -39,8 +41,10 @@ class TextTokenizer:
         core.no_padding()
         core.no_truncation()
         core.encode_special_tokens = True  # special tokens in a user's text are text
-        self.end = self._special("eos_token")
-        self.start = self._special("bos_token") if opens else None
+        # BERT's files name no bos and eos: [CLS] opens and [SEP] closes.
+        bert = str(config.get("tokenizer_class", "")).startswith("Bert")
+        self.end = self._special("sep_token" if bert else "eos_token")
+        self.start = self._special("cls_token" if bert else "bos_token") if opens else None
         self.pad = self._special("pad_token") if config.get("pad_token") else self.end
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -97,6 +101,45 @@ class TextTokenizer:
         }  # fmt: skip
         return cls(core, config, context, opens=True)
 
+    @classmethod
+    def train_bert(cls, texts: Sequence[str], vocab_size: int, context: int) -> TextTokenizer:
+        """Learn BERT's WordPiece from texts, in BLIP's layout: BERT's special tokens, pieces, [DEC], [ENC].
+
+        Args:
+            texts: The corpus.
+            vocab_size: Upper bound of the vocabulary, room for two pieces of every letter; a small corpus yields less.
+            context: As in the class.
+        """
+        letters = sorted(
+            {*string.ascii_lowercase, *string.digits, *string.punctuation, *"".join(texts).lower()} - {" "}
+        )
+        # Given as "special" so that their ids, hence the order among equally frequent pieces, are fixed.
+        given = [*BERT, *letters, *(f"##{letter}" for letter in letters)]
+        if vocab_size < len(given) + 2:
+            raise ComposirError(f"vocab_size = {vocab_size} is too small; {len(given) + 2} or more for these letters")
+        learner = _bert_pipeline(models.WordPiece(unk_token="[UNK]"))
+        trainer = trainers.WordPieceTrainer(
+            vocab_size=vocab_size - 2, min_frequency=2, show_progress=False, special_tokens=given
+        )
+        learner.train_from_iterator(texts, trainer)
+        learnt = learner.get_vocab(with_added_tokens=False)
+        return cls.bert([*sorted(learnt, key=learnt.__getitem__), DEC, ENC], context)
+
+    @classmethod
+    def bert(cls, tokens: Sequence[str], context: int) -> TextTokenizer:
+        """BERT's uncased tokenizer from the lines of its vocab.txt; [DEC] and [ENC] are put behind them if absent."""
+        vocab = {token: index for index, token in enumerate(dict.fromkeys([*tokens, DEC, ENC]))}
+        missing = [token for token in BERT if token not in vocab]
+        if missing:
+            raise ComposirError(f"the vocabulary lacks {', '.join(missing)}; give BERT's own vocab.txt")
+        core = _bert_pipeline(models.WordPiece(vocab, unk_token="[UNK]"))
+        core.add_special_tokens([*BERT, DEC, ENC])
+        ends = [(token, vocab[token]) for token in ("[CLS]", "[SEP]")]
+        core.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ends)
+        named = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), BERT, strict=True))
+        config = {"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": context, **named}
+        return cls(core, config, context, opens=True)
+
     def without_start(self) -> TextTokenizer:
         """The same tokens in SigLIP's frame: no opening token."""
         core = Tokenizer.from_str(self.core.to_str())
@@ -108,6 +151,29 @@ class TextTokenizer:
     def size(self) -> int:
         """Number of ids in the vocabulary proper; CLIP's includes the special tokens."""
         return self.core.get_vocab_size(with_added_tokens=False)
+
+    def add_words(self, words: Sequence[str]) -> list[int]:
+        """Make each word one token of its own wherever it stands, case and all; returns the ids of the new ones.
+
+        Raises:
+            ComposirError: A word is empty or has a space at an end.
+        """
+        for word in words:
+            if not word or word != word.strip():
+                raise ComposirError(f"{word!r} cannot be a word; give text without spaces around it")
+        new = [word for word in dict.fromkeys(words) if self.core.token_to_id(word) is None]
+        # Not "special": those are read as plain text, so that no user can move the place where a feature is read.
+        self.core.add_tokens([AddedToken(word, normalized=False, special=False) for word in new])
+        return [index for word in new if (index := self.core.token_to_id(word)) is not None]
+
+    def add_special(self, tokens: Sequence[str]) -> None:
+        """Have these special tokens, behind all others where they are new; no user's text ever becomes one."""
+        self.core.add_special_tokens([token for token in tokens if self.core.token_to_id(token) is None])
+
+    @property
+    def highest(self) -> int:
+        """The highest id, added tokens included."""
+        return max(self.core.get_vocab().values())
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without special tokens, uncut."""
@@ -171,4 +237,12 @@ def _clip_pipeline(model: models.BPE) -> Tokenizer:
         ]
     )
     core.decoder = decoders.ByteLevel()
+    return core
+
+
+def _bert_pipeline(model: models.WordPiece) -> Tokenizer:
+    core = Tokenizer(model)
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.WordPiece()
     return core

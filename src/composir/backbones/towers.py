@@ -6,6 +6,8 @@ pseudo-words (embeddings without an id) may stand in the sequence.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -52,9 +54,13 @@ class ClipText(nn.Module):
         self.text_projection = text_projection
 
     @property
-    def words(self) -> nn.Module:
+    def words(self) -> nn.Embedding:
         """The table of word embeddings, (vocabulary, W)."""
         return self.text_model.embeddings.token_embedding
+
+    def grow(self, ids: Sequence[int]) -> None:
+        """Give the word table rows for new ids; see `grown`."""
+        self.text_model.embeddings.token_embedding = grown(self.words, ids)
 
     def forward(
         self, ids: Int[Tensor, "B L"], ends: Int[Tensor, " B"], words: Float[Tensor, "B R W"] | None, place: int
@@ -87,10 +93,26 @@ class SiglipText(nn.Module):
         self.text_model = text_model
 
     @property
-    def words(self) -> nn.Module:
+    def words(self) -> nn.Embedding:
         """The table of word embeddings, (vocabulary, W)."""
         return self.text_model.embeddings.token_embedding
+
+    def grow(self, ids: Sequence[int]) -> None:
+        """Give the word table rows for new ids; see `grown`."""
+        self.text_model.embeddings.token_embedding = grown(self.words, ids)
 
     def forward(self, ids: Int[Tensor, "B L"]) -> Float[Tensor, "B D"]:
         """Projected feature, not normalised; `ids` are padded to the tower's full length, as it was trained."""
         return self.text_model(input_ids=ids).pooler_output
+
+
+def grown(table: nn.Embedding, ids: Sequence[int]) -> nn.Embedding:
+    """The table with rows for new ids, as far as it lacks them; each of these rows is the mean of the old ones."""
+    rows, width = table.weight.shape
+    old = table.weight.detach()
+    more = max(0, max(ids, default=-1) + 1 - rows)
+    weight = torch.cat([old, old.new_zeros(more, width)])
+    weight[list(ids)] = old.mean(dim=0)
+    made = nn.Embedding(rows + more, width, padding_idx=table.padding_idx, _weight=weight)
+    made.weight.requires_grad_(table.weight.requires_grad)
+    return made

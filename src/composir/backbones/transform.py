@@ -86,6 +86,10 @@ class Transform:
         """The same map with the random steps of training switched on."""
         return replace(self, min_area=min_area, flip=flip)
 
+    def resized(self, size: int) -> Transform:
+        """The same map to another side, in proportion."""
+        return replace(self, size=size, resize_to=round(self.resize_to * size / self.size))
+
     @property
     def spec(self) -> str:
         """Canonical text of everything that changes the output; part of the gallery key."""

@@ -31,12 +31,13 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def load_model(kind: Any, folder: Path) -> Any:
+def load_model(kind: Any, folder: Path, attention: str = "sdpa") -> Any:
     """The transformers model in a folder that `hub.check_folder` passed; float32 whatever the storage, in eval mode.
 
     Args:
         kind: The transformers class, e.g. CLIPModel.
         folder: As said.
+        attention: Kernel, as transformers names it.
 
     Raises:
         ComposirError: The file is broken, or its tensors are not those that config.json describes.
@@ -44,7 +45,7 @@ def load_model(kind: Any, folder: Path) -> Any:
     try:
         with quiet():
             model, report = kind.from_pretrained(
-                folder, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True, local_files_only=True,
+                folder, dtype=torch.float32, attn_implementation=attention, use_safetensors=True, local_files_only=True,
                 trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True,
             )  # fmt: skip
     except Exception as error:  # transformers and safetensors raise many kinds; none says more than its text

@@ -40,10 +40,10 @@ def check(
     """
     from composir.cli.eval import parsed
     from composir.cli.progress import counted
-    from composir.datasets import load_dataset
     from composir.datasets.doctor import examine
+    from composir.evaluation.opening import open_dataset
 
-    dataset = load_dataset(name, **{"root": root, **parsed(option or [])})
+    dataset = open_dataset(name, root, parsed(option or []))
     try:
         with counted("opening") as progress:
             found = examine(
@@ -85,7 +85,11 @@ def _as_text(found: Diagnosis, root: Path) -> str:
     lines += ["", "what there is, and what is lost of it", *(f"  {_cost(cost)}" for cost in found.costs)]
     if found.notes:
         lines += ["", *(f"note: {note}" for note in found.notes)]
-    return "\n".join([*lines, "", f"{found.problems:,} problems" if found.problems else "complete"])
+    return "\n".join([*lines, "", _count(found.problems)])
+
+
+def _count(problems: int) -> str:
+    return f"{problems:,} problem{'s' if problems > 1 else ''}" if problems else "complete"
 
 
 def _kind(title: str, items: Sequence[str]) -> list[str]:

@@ -9,18 +9,20 @@ import typer
 
 if TYPE_CHECKING:
     from composir.datasets.base import Dataset
-    from composir.evaluation.opening import Wanted
     from composir.evaluation.results import Result
+    from composir.opening import Wanted
 
 
 def evaluate(
     method: Annotated[
-        str, typer.Argument(help="A method, package.module:Class, or the folder of a run made by `composir train`.")
+        str, typer.Argument(help="A method, package.module:Class, a run made by `composir train`, or a checkpoint.")
     ],
     *,
     data: Annotated[str, typer.Option(help="The data set, e.g. cirr, circo, fashioniq, wardrobe.")],
     root: Annotated[Path | None, typer.Option(help="Its folder; wardrobe has none.")] = None,
-    split: Annotated[str, typer.Option(help="Which part is asked.")] = "val",
+    split: Annotated[
+        str | None, typer.Option(help="Which part is asked; val, or test where a set has no val, if not given.")
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Name, folder or org/repo@revision; wardrobe-clip if not given.")
     ] = None,
@@ -51,24 +53,23 @@ def evaluate(
 
     Every query's rank is kept in OUT, so that `composir compare` can test a difference.
     """
-    from composir.evaluation.opening import find_method, open_dataset
+    from composir.evaluation.opening import open_dataset
     from composir.evaluation.results import free_folder, require_free
+    from composir.opening import find_method
 
     options = parsed(option or [])
+    controls = {} if alpha is None else {"alpha": alpha}
     dataset = open_dataset(data, root, options)
-    wanted = find_method(method, backbone)
+    wanted, split = find_method(method, backbone), split or dataset.asked
     if out is not None:
         require_free(out, overwrite)
-    controls = {} if alpha is None else {"alpha": alpha}
     sizes = {"batch_size": batch_size, "workers": workers, "memory": memory * 2**20}
     try:
-        result = _measured(
-            wanted, dataset, split, device, partial=partial, label=wanted.label, options=options, **sizes, **controls
-        )
+        result = _measured(wanted, dataset, split, device, partial=partial, options=options, **sizes, **controls)
     except KeyboardInterrupt:
         typer.echo("\nStopped. Nothing was kept.", err=True)
         raise typer.Exit(130) from None
-    folder = out or free_folder(Path("runs") / f"eval-{dataset.name}-{split}-{wanted.label}")
+    folder = out or free_folder(Path("runs") / f"eval-{dataset.title}-{split}-{wanted.label}")
     result.save(folder, overwrite)
     _print(result, folder, json)
 
@@ -76,15 +77,16 @@ def evaluate(
 def _measured(wanted: Wanted, dataset: Dataset, split: str, device: str, **options: Any) -> Result:
     from composir.cli.progress import counted
     from composir.evaluation import bench
-    from composir.evaluation.opening import load_wanted
     from composir.loading import prepare
+    from composir.opening import load_wanted
 
-    bench.tasks_of(dataset, split)  # what the annotations refuse is refused before a backbone is loaded
+    # What the annotations refuse is refused before a backbone is loaded.
+    bench.tasks_of(dataset, split, partial=options["partial"])
     if options["workers"] != 0:
         prepare()  # while the encoder is being loaded
     method = load_wanted(wanted, dataset.name, device)
     with counted("encoding") as progress:
-        return bench.evaluate(method, dataset, split, progress=progress, **options)
+        return bench.evaluate(method, dataset, split, label=wanted.label, progress=progress, **options)
 
 
 def parsed(options: list[str]) -> dict[str, Any]:

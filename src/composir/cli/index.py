@@ -10,9 +10,8 @@ import typer
 if TYPE_CHECKING:
     from composir.gallery.account import Report
     from composir.gallery.store import Gallery
-    from composir.methods.base import Method
 
-DEFAULT_BACKBONE = "wardrobe-clip"
+DEFAULT_BACKBONE = "wardrobe-clip"  # as composir.opening has it; `composir --help` imports nothing of that
 DEFAULT_METHOD = "slerp"
 LISTED = 10  # skipped files named on the screen; all are in the file
 
@@ -21,7 +20,10 @@ def index(
     folder: Annotated[Path, typer.Argument(help="The folder of pictures; searched with all its sub-folders.")],
     *,
     gallery: Annotated[Path, typer.Option(help="Where the gallery is kept.")],
-    method: Annotated[str | None, typer.Option(help=f"Method; for a new gallery {DEFAULT_METHOD}.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(help=f"Method, run of `composir train` or checkpoint; for a new gallery {DEFAULT_METHOD}."),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help=f"Name, folder or org/repo@revision; for a new gallery {DEFAULT_BACKBONE}.")
     ] = None,
@@ -63,40 +65,19 @@ def _run(
     from composir.gallery.store import Gallery, is_gallery
     from composir.indexing import create_gallery, index_folder
     from composir.loading import prepare
+    from composir.opening import find_for_gallery, find_method, load_wanted
 
     if not folder.is_dir():
         raise DataError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name the folder of pictures")
     gallery = Gallery.open(path) if is_gallery(path) else None
-    known = gallery.manifest if gallery else None
-    method = method or (known.method if known else DEFAULT_METHOD)
-    revision = known.revision if known and backbone is None else None
+    # Names are checked before anything heavy is loaded.
+    wanted = find_for_gallery(gallery, method, backbone) if gallery else find_method(method or DEFAULT_METHOD, backbone)
     if options["workers"] != 0:
         prepare()  # while the encoder is being loaded
-    built = _build(method, backbone or (known.backbone if known else DEFAULT_BACKBONE), revision, device)
+    built = load_wanted(wanted, device=device)
     gallery = gallery or create_gallery(path, built, folder)
     with shown() as progress:
         return index_folder(gallery, built, folder, progress=progress, **options), gallery  # type: ignore[arg-type]
-
-
-def _build(method: str, backbone: str, revision: str | None, device: str) -> Method:
-    """The method on its device; names are checked before anything heavy is loaded."""
-    from composir import methods
-    from composir.errors import ComposirError
-    from composir.plugins import nearest
-
-    if ":" not in method and method not in methods.names():
-        raise nearest(method, methods.names(), "method")
-    import torch
-
-    from composir.backbones import load_backbone
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    built = methods.load_method(method, load_backbone(backbone, revision))
-    try:
-        return built.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise ComposirError(f"device {device!r} cannot be used ({error}); say --device cpu") from error
 
 
 def _as_json(report: Report) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from composir.cli.compare import compare
+from composir.cli.convert import app as convert
 from composir.cli.data import app as data
 from composir.cli.demo import demo
 from composir.cli.eval import evaluate
@@ -36,6 +37,7 @@ app.command()(score)
 app.command()(submit)
 app.command()(report)
 app.command()(demo)
+app.add_typer(convert)
 app.add_typer(data)
 
 

@@ -77,4 +77,5 @@ class _Lines:
             return
         self._last = time.monotonic()
         left = f"{(total - done) / speed:.0f} s left" if speed else "time left unknown"
-        print(f"{self._what}: {done:,} of {total:,}, {told}, {left}", file=sys.stderr, flush=True)
+        words = ", ".join(part for part in (f"{self._what}: {done:,} of {total:,}", told, left) if part)
+        print(words, file=sys.stderr, flush=True)

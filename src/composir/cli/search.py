@@ -24,43 +24,53 @@ def search(
     alpha: Annotated[
         float | None, typer.Option(help="0 is the picture alone, 1 the words alone; for methods that take it.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Another method that fits the gallery.")] = None,
-    keep_reference: Annotated[
-        bool, typer.Option("--keep-reference", help="Rank the reference itself too, if it is in the gallery.")
+    method: Annotated[str | None, typer.Option(help="Another method, run or checkpoint that fits the gallery.")] = None,
+    reverse: Annotated[
+        bool, typer.Option("--reverse", help="IMAGE is the target: find what, changed as TEXT says, leads to it.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print a list of {rank, id, path, score}.")] = False,
+    keep_reference: Annotated[
+        bool, typer.Option("--keep-reference", help="Rank the given picture itself too, if it is in the gallery.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a list of {rank, id, path, score}, in reverse with reverse: true.")
+    ] = False,
     sheet: Annotated[Path | None, typer.Option(help="Also draw the answers into this picture (PNG or JPEG).")] = None,
 ) -> None:
     """Find the pictures that fit a reference picture changed as words say.
 
     A picture without words finds similar ones, words without a picture find what they describe.
     """
-    from composir import methods
     from composir.errors import ComposirError
     from composir.gallery.store import Gallery
-    from composir.plugins import nearest
+    from composir.opening import find_method
 
     opened = Gallery.open(gallery)
-    if method and ":" not in method and method not in methods.names():
-        raise nearest(method, methods.names(), "method")
+    if method:
+        find_method(method)  # a name that nothing bears is told before anything heavy is loaded
     if sheet and sheet.suffix.lower() not in {".png", ".jpg", ".jpeg"}:
         raise ComposirError(f"a contact sheet is a .png or .jpg file, not {sheet.name!r}")
     from composir.engine import Engine
 
     engine = Engine.open(opened, method)
-    hits = engine.search(image, text, k, keep_reference=keep_reference, alpha=alpha)
+    if reverse and image and text:
+        from composir.cli.progress import counted
+
+        with counted("reading references") as progress:
+            engine.prepare_reverse(progress)
+    hits = engine.search(image, text, k, keep_reference=keep_reference, reverse=reverse, alpha=alpha)
     if sheet:
-        _draw(engine, image, text, hits, sheet)
+        _draw(engine, image, f"reverse: {text}" if reverse else text, hits, sheet)
     if json:
         from dataclasses import asdict
         from json import dumps
 
-        typer.echo(dumps([asdict(hit) for hit in hits], indent=1))
+        told = {"reverse": True} if reverse else {}
+        typer.echo(dumps([{**asdict(hit), **told} for hit in hits], indent=1))
     else:
-        _print(hits)
+        _print(hits, "reference" if reverse else "path")
 
 
-def _print(hits: list[Hit]) -> None:
+def _print(hits: list[Hit], what: str) -> None:
     """A table for people, tab-separated lines for programs."""
     if not sys.stdout.isatty():
         for hit in hits:
@@ -70,7 +80,7 @@ def _print(hits: list[Hit]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("rank", "score", "path", "id")
+    table = Table("rank", "score", what, "id")
     for hit in hits:
         table.add_row(str(hit.rank), f"{hit.score:.4f}", Text(hit.path), Text(hit.id, style="dim"))
     Console().print(table)

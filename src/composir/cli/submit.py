@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from composir.opening import Wanted
+    from composir.submission.check import Problem
+    from composir.submission.formats import Prediction
     from composir.submission.truth import Truth
 
 LISTED = 20  # problems of a file named on the screen
@@ -22,8 +27,10 @@ def submit(
         ),
     ],
     *,
-    data: Annotated[str, typer.Option(help="cirr or circo.")],
-    root: Annotated[Path, typer.Option(help="Its folder; a check needs the annotations alone.")],
+    data: Annotated[str | None, typer.Option(help="cirr or circo; a check tells it by the file.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Its folder; a check needs the annotations alone, or checks the form alone.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Which part is asked.")] = "test",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for the files.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Check files instead of making them.")] = False,
@@ -50,8 +57,13 @@ def submit(
     from composir.cli.eval import parsed
     from composir.cli.score import open_truth
     from composir.errors import ComposirError
-    from composir.submission.files import require_free
+    from composir.opening import find_method
 
+    if check and root is None:
+        _check_alone([Path(name) for name in what], data)
+        return
+    if data is None or root is None:
+        raise ComposirError("the benchmark is not named; say --data cirr or circo, and --root FOLDER")
     truth = open_truth(data, root, split, parsed(option or []))
     if check:
         _check([Path(name) for name in what], truth)
@@ -60,13 +72,39 @@ def submit(
         raise ComposirError(f"{len(what)} methods are named; name one, or say --check to check files")
     if out is None:
         raise ComposirError("the folder for the files is not named; say -o FOLDER")
-    require_free(out, truth, overwrite)
+    wanted = find_method(what[0], backbone)
     controls = {} if alpha is None else {"alpha": alpha}
+    make = _maker(wanted, truth, device, batch_size=batch_size, workers=workers, **controls)
+    _send(make, out, truth, overwrite)
+
+
+def _maker(
+    wanted: Wanted, truth: Truth, device: str, workers: int | None, **options: Any
+) -> Callable[[], list[Prediction]]:
+    """What ranks a split by a method."""
+
+    def make() -> list[Prediction]:
+        from composir.cli.progress import counted
+        from composir.loading import prepare
+        from composir.opening import load_wanted
+        from composir.submission.rank import predict
+
+        if workers != 0:
+            prepare()  # while the encoder is being loaded
+        method = load_wanted(wanted, truth.dataset.name, device)
+        with counted("encoding") as progress:
+            return predict(method, truth, workers=workers, progress=progress, **options)
+
+    return make
+
+
+def _send(make: Callable[[], list[Prediction]], out: Path, truth: Truth, overwrite: bool) -> None:
+    """Write what `make` gives, and say where it goes."""
+    from composir.submission.files import require_free, save
+
+    require_free(out, truth, overwrite)
     try:
-        paths = _make(
-            what[0], backbone, truth, out,
-            device=device, overwrite=overwrite, batch_size=batch_size, workers=workers, controls=controls,
-        )  # fmt: skip
+        paths = save(make(), out, truth, overwrite)
     except KeyboardInterrupt:
         typer.echo("\nStopped. Nothing was kept.", err=True)
         raise typer.Exit(130) from None
@@ -76,45 +114,34 @@ def submit(
         typer.echo(f"send to {SERVERS[truth.dataset.name]}", err=True)
 
 
-def _make(
-    method: str,
-    backbone: str | None,
-    truth: Truth,
-    out: Path,
-    *,
-    device: str,
-    overwrite: bool,
-    batch_size: int,
-    workers: int | None,
-    controls: dict[str, float],
-) -> list[Path]:
-    """Rank and write."""
-    from composir.cli.progress import counted
-    from composir.evaluation.opening import find_method, load_wanted
-
-    wanted = find_method(method, backbone)
-    from composir.loading import prepare
-    from composir.submission.files import save
-    from composir.submission.rank import predict
-
-    if workers != 0:
-        prepare()  # while the encoder is being loaded
-    built = load_wanted(wanted, truth.dataset.name, device)
-    with counted("encoding") as progress:
-        made = predict(built, truth, batch_size=batch_size, workers=workers, progress=progress, **controls)
-    return save(made, out, truth, overwrite)
-
-
 def _check(files: list[Path], truth: Truth) -> None:
-    """Tell of each file what is wrong with it; exit code 1 if anything is."""
-    from composir.errors import DataError
     from composir.submission.files import check
     from composir.submission.truth import gallery_of
+
+    failed = _told(files, lambda file: check(file, truth), f"good for {truth.dataset.name} {truth.split}")
+    if gallery_of(truth.tasks[0]) is None:
+        typer.echo("image ids were not checked: image_info_unlabeled2017.json, their list, is not there", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check_alone(files: list[Path], data: str | None) -> None:
+    from composir.submission.files import check_alone
+
+    failed = _told(files, lambda file: check_alone(file, data), "its form is good")
+    typer.echo("queries, references and images were not checked; for that give --data and --root", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _told(files: list[Path], check: Callable[[Path], list[Problem]], good: str) -> int:
+    """Tell of each file what is wrong with it; how many are bad."""
+    from composir.errors import DataError
 
     failed = 0
     for file in files:
         try:
-            found = [f"{file}: {problem}" for problem in check(file, truth)]
+            found = [f"{file}: {problem}" for problem in check(file)]
         except DataError as error:  # which names the file
             found = [str(error)]
         for problem in found[:LISTED]:
@@ -122,9 +149,6 @@ def _check(files: list[Path], truth: Truth) -> None:
         if len(found) > LISTED:
             typer.secho(f"error: {file}: and {len(found) - LISTED:,} more", fg=typer.colors.RED, err=True)
         if not found:
-            typer.echo(f"{file}: good for {truth.dataset.name} {truth.split}")
+            typer.echo(f"{file}: {good}")
         failed += bool(found)
-    if gallery_of(truth.tasks[0]) is None:
-        typer.echo("image ids were not checked: image_info_unlabeled2017.json, their list, is not there", err=True)
-    if failed:
-        raise typer.Exit(1)
+    return failed

@@ -48,6 +48,21 @@ class Dataset(ABC):
             DataError: No picture bears this id or its file cannot be read; the path and the remedy are named.
         """
 
+    @property
+    def title(self) -> str:
+        """What results call it: its name, unless one reader serves many sets, which then have names of their own."""
+        return self.name
+
+    @property
+    def asked(self) -> Split:
+        """The split that is evaluated where none is named: val, or test where a set has no val."""
+        wished: tuple[Split, ...] = ("val", "test", *self.splits)
+        return next(split for split in wished if split in self.splits)
+
+    def unlisted(self, split: Split) -> str:  # noqa: ARG002  (most sets list their galleries themselves)
+        """Why the gallery of a split cannot be known in full, or ""; numbers over what is known of it are partial."""
+        return ""
+
     def missing(self, ids: Iterable[str]) -> list[str]:  # noqa: ARG002  (a set that draws its pictures lacks none)
         """Those of `ids` for which there is no file, in their order; told without opening any."""
         return []

@@ -5,8 +5,8 @@
     COCO2017_unlabeled/unlabeled2017/%012d.jpg                             also unlabeled2017/, images/
 
 The gallery is all of COCO's 123,403 unlabeled images, as `image_info_unlabeled2017.json` lists them. Where that file is
-missing it is the pictures that are there, and without any, as for scoring predictions, those that the annotations name;
-the gallery's name tells which. There is no training split, and the truth of test is not public. Image ids are COCO's
+missing it is known in part alone, as the pictures that are there and those that the annotations name: enough to score
+predictions, not to rank. There is no training split, and the truth of test is not public. Image ids are COCO's
 numbers without leading zeros.
 """
 
@@ -82,6 +82,12 @@ class CIRCO(FileDataset):
         queries, hidden = self._queries(split)
         return () if hidden else queries
 
+    def unlisted(self, split: Split) -> str:  # noqa: ARG002  (one gallery serves all)
+        """Says so if COCO's list of the gallery is missing."""
+        if self._info() is not None:
+            return ""
+        return f"{INFO}, which lists the 123,403 pictures of the gallery, is not in {self.root}; put it there"
+
     def stems(self, image_id: str) -> tuple[str, ...]:
         """Twelve digits as COCO writes them, or the number alone."""
         return (image_id.zfill(12), image_id) if is_number(image_id) else ()
@@ -105,10 +111,8 @@ class CIRCO(FileDataset):
         info = self._info()
         if info is not None:
             return _listed(info), "COCO 2017 unlabeled"
-        there = _in_order(int(stem) for stem, _ in self.images.all() if stem.isascii() and stem.isdigit())
-        if there:
-            return there, f"image files found, for {INFO} is missing"
-        return _in_order(self._annotated()), "annotated images only"
+        there = (int(stem) for stem, _ in self.images.all() if stem.isascii() and stem.isdigit())
+        return _in_order((*there, *self._annotated())), f"known in part: {INFO} is missing"
 
     def _annotated(self) -> Iterator[int]:
         """Every image that the annotations of any split name."""

@@ -20,6 +20,7 @@ from composir.datasets.records import Record, nfc, read_json, records, unique
 from composir.types import Query, Task
 
 LABEL: Mapping[Split, str] = {"train": "train", "val": "val", "test": "test1"}
+SUBSET = 6  # pictures, the reference and the target among them
 METRICS = ("R@1", "R@5", "R@10", "R@50", "Rs@1", "Rs@2", "Rs@3")
 
 
@@ -86,12 +87,17 @@ def _places(kind: str, file: str) -> list[str]:
 
 
 def _query(record: Record, hidden: bool) -> Query:
+    number, reference, group = record.number("pairid"), record.name("reference"), record.record("img_set")
+    targets, members = () if hidden else (record.name("target_hard"),), group.names("members", SUBSET)
+    for role, name in [("reference", reference), *(("target_hard", target) for target in targets)]:
+        if name not in members:
+            raise group.error(f"key 'members' lacks the {role} {name!r}; the {SUBSET} of a subset include both")
     return Query(
-        id=str(record.number("pairid")),
-        reference=record.name("reference"),
+        id=str(number),
+        reference=reference,
         captions=(record.text("caption"),),
-        targets=() if hidden else (record.name("target_hard"),),
-        subset=record.record("img_set").names("members"),
+        targets=targets,
+        subset=members,
     )
 
 

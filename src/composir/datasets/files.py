@@ -169,9 +169,11 @@ class FileDataset(Dataset):
         images: Its pictures.
         layouts: What such a folder must hold, in a sentence, for messages.
         remark: What is to be said of its splits where one is asked for that it lacks.
+        root_is_folder: False where `root` may be a file or a pattern of files.
     """
 
     layouts: ClassVar[str]
+    root_is_folder: ClassVar[bool] = True
     remark: ClassVar[str] = ""
 
     def __init__(self, root: str | Path, images: Sequence[str] = ()) -> None:

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from composir.datasets.base import Split
 from composir.datasets.files import FileDataset, stem_of
-from composir.datasets.records import Record, nfc, read_json, records, told, unique
+from composir.datasets.records import Record, is_unicode, nfc, read_json, records, told, unique
 from composir.errors import DataError
 from composir.types import Query, Task
 
@@ -79,10 +79,10 @@ def _query(record: Record, stems: dict[int, str]) -> Query:
 def _image(record: Record, key: str, stems: dict[int, str]) -> str:
     """The stem of a [number, path]; `stems` remembers which number was whose, and holds each stem but once."""
     number, path = record.values(key, "number and path", 2)
-    if type(number) is not int or not isinstance(path, str):
+    if type(number) is not int or not isinstance(path, str) or not is_unicode(path):
         raise record.error(f"key {key!r} holds {told(number)} and {told(path)}; a number and a path are needed")
     stem = _stem(path)
-    if not stem:
+    if not stem.strip():
         raise record.error(f"key {key!r} holds {told(path)}, which is no path of a picture")
     known = stems.setdefault(number, stem)
     if known != stem:

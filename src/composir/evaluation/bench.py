@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from composir.datasets.base import Dataset, Split
+from composir.datasets.doctor.annotations import Annotations
+from composir.datasets.files import FileDataset
 from composir.errors import ComposirError, DataError
 from composir.evaluation.gaps import Left, all_of, missing_images, needed_images, refuse, without
 from composir.evaluation.passes import Embedded, Progress, embed
@@ -27,7 +29,7 @@ from composir.types import Task
 def evaluate(
     method: Method,
     dataset: Dataset,
-    split: str = "val",
+    split: str | None = None,
     *,
     partial: bool = False,
     batch_size: int = 64,
@@ -43,7 +45,7 @@ def evaluate(
     Args:
         method: Encodes and composes.
         dataset: Pictures, queries and protocols.
-        split: One of the data set's.
+        split: One of the data set's; its `asked` if not given.
         partial: Evaluate without pictures that are missing or cannot be read, and stamp every number.
         batch_size: Of encoding and composing.
         workers: Decoding processes, see `pixel_batches`.
@@ -58,21 +60,21 @@ def evaluate(
         ComposirError: The split does not exist or its truth is hidden, a control that the method does not take, or
             annotations that contradict each other.
     """
-    tasks = tasks_of(dataset, split)
+    split = split or dataset.asked
+    tasks = tasks_of(dataset, split, partial=partial)
     check_controls(method, controls)
     baselines = baselines_of(method, dataset.name)
-    name = label or method.name
-    name = f"{name} (evaluated)" if name in baselines else name
+    name = _unlike(label or method.name, baselines)
     methods = {name: method, **baselines}
     made, gone, left = _embedded(
         methods, dataset, split, tasks, partial,
         controls={name: controls}, batch_size=batch_size, workers=workers, progress=progress,
     )  # fmt: skip
     standings = {own: _standing(own, one, made, left, memory=memory, partial=partial) for own, one in methods.items()}
-    missing = None if all(part.whole for part in left) else _missing(gone, left, tasks)
-    asked = [part.task for part in left]
-    scores = {own: told(standing, asked, dataset.averages, missing is not None) for own, standing in standings.items()}
-    where = {"data": dataset.name, "split": split, "controls": controls, "missing": missing}
+    missing = _missing(gone, left, tasks, dataset.unlisted(cast("Split", split)))
+    asked, cut = [part.task for part in left], missing is not None
+    scores = {own: told(standing, asked, dataset.averages, cut) for own, standing in standings.items()}
+    where = {"data": dataset.title, "split": split, "controls": controls, "missing": missing}
     content = {
         "format": FORMAT,
         "method": name,
@@ -86,12 +88,13 @@ def evaluate(
     return Result(content, stacked([rows for standing in standings.values() for rows in standing.rows]))
 
 
-def tasks_of(dataset: Dataset, split: str) -> list[Task]:
+def tasks_of(dataset: Dataset, split: str, *, partial: bool = False) -> list[Task]:
     """The tasks of a split, known to be answerable as far as annotations tell.
 
     Raises:
         UnknownNameError: The data set has no such split.
-        DataError: The split asks nothing, or its truth is hidden.
+        DataError: The split asks nothing, or its truth is hidden; unless `partial`, its gallery is not known in full or
+            an annotation points outside it.
     """
     if split not in dataset.splits:
         raise nearest(split, dataset.splits, f"split of {dataset.name}:")
@@ -105,7 +108,25 @@ def tasks_of(dataset: Dataset, split: str) -> list[Task]:
             f"the targets of {dataset.name} {split} are not public; evaluate another split, or write the files for the "
             f"benchmark's server with `composir submit`"
         )
+    if not partial:
+        _refuse_gaps(dataset, cast("Split", split), tasks)
     return tasks
+
+
+def _refuse_gaps(dataset: Dataset, split: Split, tasks: Sequence[Task]) -> None:
+    """Refuse annotations that cannot all be asked; the doctor lists every one."""
+    hint = "--partial (partial=True) evaluates what is left and stamps every number"
+    if unlisted := dataset.unlisted(split):
+        raise DataError(f"{dataset.name} {split}: {unlisted}; {hint}")
+    astray = next(Annotations(split, tasks).astray(), None)
+    if astray is not None:
+        files = ", ".join(map(str, dataset.files_of(split))) if isinstance(dataset, FileDataset) else dataset.name
+        query = next(q for task in tasks if task.name == astray.task for q in task.queries if q.id == astray.query)
+        at = f"query {astray.query} of {astray.task!r} (reference {query.reference}, {query.captions[0][:60]!r})"
+        raise DataError(
+            f"{files}: {at}: its {astray.role} {astray.image} {astray.why}; mend the annotations "
+            f"(`composir data check {dataset.name}` lists all such), or {hint}"
+        )
 
 
 def check_controls(method: Method, controls: Mapping[str, Any]) -> None:
@@ -162,13 +183,23 @@ def _standing(
     return standing
 
 
-def _missing(gone: Mapping[str, str], left: Sequence[Left], tasks: Sequence[Task]) -> dict[str, Any]:
+def _missing(
+    gone: Mapping[str, str], left: Sequence[Left], tasks: Sequence[Task], unlisted: str
+) -> dict[str, Any] | None:
+    """What a result leaves out, or None where it is whole."""
+    if not unlisted and all(part.whole for part in left):
+        return None
     out = {}
     for part, task in zip(left, tasks, strict=True):
         kept = set(part.places)
         out[task.name] = [query.id for place, query in enumerate(task.queries) if place not in kept]
     count = sum(len(ids) for ids in out.values())
-    return {"images": len(gone), "queries": count, "image_ids": dict(gone), "query_ids": out}
+    ids = {"image_ids": dict(gone), "query_ids": out}
+    return {"images": len(gone), "queries": count, **ids, "unlisted": unlisted}
+
+
+def _unlike(name: str, taken: Mapping[str, Method]) -> str:
+    return f"{name} (evaluated)" if name in taken else name
 
 
 def _opened(dataset: Dataset, split: str, options: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from composir.datasets.base import Dataset
 from composir.errors import DataError
@@ -60,6 +61,13 @@ def refuse(dataset: Dataset, split: str, gone: Mapping[str, str], needed: int) -
 def all_of(task: Task) -> Left:
     """The task as it is."""
     return Left(task, tuple(range(len(task.queries))), len(task.queries), whole=True)
+
+
+def lacking(missing: Mapping[str, Any]) -> str:
+    """What a partial evaluation went without, in words."""
+    images, queries = missing["images"], missing["queries"]
+    told = f"{images:,} pictures are missing and {queries:,} queries were left out"
+    return f"{told}; {missing['unlisted']}" if missing.get("unlisted") else told
 
 
 def without(task: Task, gone: Collection[str]) -> Left:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 
+from composir.backbones.transform import Transform
+from composir.checkpoint import arguments_of, loaded_from, plain
 from composir.methods.base import Method
 from composir.types import Task
 
@@ -19,7 +20,7 @@ TIE_RULE = (
     "equal scores are ranked in gallery order (within subsets in subset order); targets that tie with another "
     "picture are counted as tied"
 )
-INTERVAL = "95 %, percentile bootstrap over queries, 2,000 draws, seed 0"
+INTERVAL = "95 %, percentile bootstrap over queries, 2,000 draws, seed 0; Wilson's where all queries score 0, or all 1"
 EMBEDDINGS = "gallery in float16, as an index stores it; queries and scores in float32"
 
 
@@ -49,15 +50,16 @@ def protocol_of(
         "split": split,
         "tasks": [task_protocol(task) for task in tasks],
         "method": {"name": method.name, "class": _class(method), "arguments": arguments_of(method)},
-        "controls": {name: _plain(value) for name, value in controls.items()},
+        "controls": {name: plain(value) for name, value in controls.items()},
         "baselines": {name: arguments_of(baseline) for name, baseline in baselines.items()},
         "backbone": asdict(method.backbone.source),
-        "preprocessing": {side: method.transform(side).spec for side in ("gallery", "reference")},
+        "preprocessing": {side: _transform(method.transform(side)) for side in ("gallery", "reference")},
         "gallery_key": method.gallery_key(),
         "weights": weights_hash(method),
+        "checkpoint": _checkpoint(method),
         "embeddings": EMBEDDINGS,
         "partial": missing is not None,
-        "missing": missing or {"images": 0, "queries": 0, "image_ids": {}, "query_ids": {}},
+        "missing": missing or {"images": 0, "queries": 0, "image_ids": {}, "query_ids": {}, "unlisted": ""},
         "ties": TIE_RULE,
         "intervals": INTERVAL,
         "versions": {
@@ -86,17 +88,6 @@ def task_protocol(task: Task) -> dict[str, Any]:
     }
 
 
-def arguments_of(method: Method) -> dict[str, Any]:
-    """The constructor's arguments in effect, those that the method keeps under their own names."""
-    parameters = inspect.signature(type(method).__init__).parameters
-    found = {name: getattr(method, name, None) for name in parameters if name not in ("self", "backbone")}
-    return {
-        name: _plain(value)
-        for name, value in found.items()
-        if isinstance(value, bool | int | float | str | list | tuple)
-    }
-
-
 def weights_hash(method: Method) -> str:
     """SHA-256 over every tensor of the method with its name, type and shape: what `gallery_key` is to one side."""
     digest = hashlib.sha256()
@@ -107,6 +98,17 @@ def weights_hash(method: Method) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+def _transform(transform: Transform) -> dict[str, Any]:
+    return {key: plain(value) for key, value in asdict(transform).items()}
+
+
+def _checkpoint(method: Method) -> dict[str, Any] | None:
+    origin = loaded_from(method)
+    if origin is None:
+        return None
+    return {"file": str(origin.path), "sha256": origin.sha256, "run": origin.run, "step": origin.step}
+
+
 def _class(method: Method) -> str:
     return f"{type(method).__module__}:{type(method).__qualname__}"
 
@@ -114,12 +116,3 @@ def _class(method: Method) -> str:
 def _device(method: Method) -> str:
     device = next(method.parameters()).device
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _plain(value: Any) -> Any:
-    """An argument or control as JSON has it; numbers as they were typed, not as single precision kept them."""
-    if isinstance(value, torch.Tensor):
-        value = value.tolist()
-    if isinstance(value, float):
-        return float(f"{value:.7g}")
-    return value if isinstance(value, bool | int | str) or value is None else [_plain(part) for part in value]

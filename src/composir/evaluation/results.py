@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from composir.errors import DataError
+from composir.evaluation.schema import fault
 
 FORMAT = 1
 RESULT, QUERIES = "result.json", "queries.parquet"
-KEYS = ("format", "method", "protocol", "tasks", "average", "baselines", "warnings", "created", "data", "queries")
 COLUMNS = {
     "method": pa.string(),
     "task": pa.string(),
@@ -128,12 +128,8 @@ def _check(content: Any, place: Path) -> None:
             f"{place} has format {content['format']!r}; this version of composir reads {FORMAT}. Evaluate again, or "
             "use the version that wrote it"
         )
-    lacking = [key for key in KEYS if key not in content]
-    if lacking:
-        raise DataError(f"{place} lacks {', '.join(map(repr, lacking))}; run `composir eval` again")
-    for key, kind in {"protocol": dict, "tasks": list, "average": dict, "baselines": dict, "queries": dict}.items():
-        if not isinstance(content[key], kind):
-            raise DataError(f"{place}: {key!r} is {type(content[key]).__name__}; {kind.__name__} is expected")
+    if why := fault(content):
+        raise DataError(f"{place} is damaged: {why}; run `composir eval` again")
 
 
 def _sha256(path: Path) -> str:

@@ -83,7 +83,8 @@ def ranked(
         found = subset_ranking(query, gallery, candidates, targets, own, k=k, memory=memory)
     else:
         found = ranking(query, gallery, targets, k, drop, memory=memory)
-        if all(q.subset for q in task.queries) and any(name.startswith("Rs@") for name in task.metrics):
+        if any(name.startswith("Rs@") for name in task.metrics):
+            rows.require_subsets()
             first = [rows.of(q, q.targets[:1]) for q in task.queries]
             candidates, own = [rows.subset(q) for q in task.queries], [row.get(q.reference, -1) for q in task.queries]
             subset_ranks = subset_ranking(query, gallery, candidates, first, own, k=1, memory=memory).first
@@ -121,6 +122,15 @@ class _Rows:
                 "from their rankings; open the data set with drop_reference = false"
             )
         return self.row.get(query.reference, -1)
+
+    def require_subsets(self) -> None:
+        """Refuse to rank within subsets where a query has none."""
+        for query in self.task.queries:
+            if not query.subset:
+                raise ComposirError(
+                    f"query {query.id} of {self.task.name!r} has no subset to be ranked in, and {self.task.name!r} "
+                    "asks for Rs@K; mend the annotations"
+                )
 
     def subset(self, query: Query) -> list[int]:
         if query.targets and query.targets[0] not in query.subset and not self.partial:

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from composir.evaluation.gaps import lacking
 from composir.evaluation.rows import rows_of
 from composir.evaluation.runs import Run
 from composir.evaluation.scoring import Score, Values, average, score
@@ -52,6 +54,7 @@ def told(
                 "name": task.name,
                 "metrics": {name: _value(of) for name, of in scores.items()},
                 "intervals": {name: _interval(of) for name, of in scores.items()},
+                "counts": {name: int((~np.isnan(own)).sum()) for name, own in values.items()},
                 "queries": len(task.queries),
                 "gallery": len(task.gallery),
                 "tied": tied,
@@ -70,10 +73,7 @@ def warnings(standings: Mapping[str, Standing], tasks: Sequence[Task], missing: 
     """What a reader of the numbers has to know: that they are partial, and that targets tie."""
     found = []
     if missing is not None:
-        found.append(
-            f"partial: {missing['images']:,} pictures are missing and {missing['queries']:,} queries were left out; "
-            "these numbers do not compare with complete ones"
-        )
+        found.append(f"partial: {lacking(missing)}; these numbers do not compare with complete ones")
     for place, task in enumerate(tasks):
         tied = {name: standing.tied[place] for name, standing in standings.items() if standing.tied[place]}
         count = len(task.queries)

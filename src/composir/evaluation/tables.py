@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from composir.evaluation.gaps import lacking
 from composir.evaluation.results import Result
 
 PARTIAL = " (partial)"
@@ -17,7 +18,7 @@ def table(result: Result) -> str:
         protocol = result.content["protocol"]["tasks"][place]
         scored = [result.scores(method)["tasks"][place] for method in result.methods]
         rows = [
-            [name + stamp, *(_cell(of["metrics"][name], of["intervals"][name]) for of in scored)]
+            [_named(name, task) + stamp, *(_cell(of["metrics"][name], of["intervals"][name]) for of in scored)]
             for name in task["metrics"]
         ]
         parts.append(_grid([_title(protocol), *result.methods], rows))
@@ -41,12 +42,14 @@ def _heading(result: Result) -> str:
         f"{protocol['split']}; per cent, 95 % interval over queries"
     ]
     if protocol["partial"]:
-        missing = protocol["missing"]
-        lines.append(
-            f"PARTIAL: {missing['images']:,} pictures are missing, {missing['queries']:,} queries were left out; "
-            "these numbers do not compare with complete ones"
-        )
+        lines.append(f"PARTIAL: {lacking(protocol['missing'])}; these numbers do not compare with complete ones")
     return "\n".join(lines)
+
+
+def _named(metric: str, task: dict[str, Any]) -> str:
+    """With the number of queries where it does not apply to all."""
+    count = task["counts"][metric]
+    return metric if count == task["queries"] else f"{metric} ({count:,} queries)"
 
 
 def _title(protocol: dict[str, Any]) -> str:

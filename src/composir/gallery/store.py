@@ -17,10 +17,11 @@ import shutil
 import tempfile
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -31,7 +32,7 @@ from composir.errors import GalleryError
 from composir.gallery.lock import exclusive
 from composir.gallery.scan import FileRow, Stamp
 
-FORMAT = 1
+FORMAT = 2  # 1 had neither arguments nor a checkpoint
 MANIFEST = "gallery.json"
 SKIPPED = "skipped.jsonl"
 DELETE_AT_ONCE = 500  # rows named in one delete statement
@@ -61,6 +62,8 @@ class Manifest:
         dim: D, width of a vector.
         root: The indexed folder, absolute.
         format: Version of the layout on disk.
+        arguments: Of the method's constructor.
+        checkpoint, checkpoint_sha256: The file that the method's weights came from, absolute, and its hash; or "".
     """
 
     key: str
@@ -72,6 +75,9 @@ class Manifest:
     dim: int
     root: str
     format: int = FORMAT
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str = ""
+    checkpoint_sha256: str = ""
 
 
 class Gallery:
@@ -125,23 +131,33 @@ class Gallery:
                 raise GalleryError(
                     f"{path} has format {content['format']}, this composir reads {FORMAT}; update composir"
                 )
-            return cls(path, Manifest(**{field.name: content[field.name] for field in fields(Manifest)}))
+            later = {"arguments": {}, "checkpoint": "", "checkpoint_sha256": ""} if content["format"] == 1 else {}
+            content = {**content, **later}
+            return cls(path, Manifest(**{own.name: content[own.name] for own in fields(Manifest)}))
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryError(f"{path / MANIFEST} is damaged ({error}); remove {path} and index again") from error
 
-    def require(self, key: str, method: str, backbone: str) -> None:
+    def require(self, key: str, method: str, backbone: str, checkpoint: str = "") -> None:
         """Refuse vectors of another kind.
+
+        Args:
+            key: Of the method that wants to read or write.
+            method: Its name, for the message.
+            backbone: The name of its backbone.
+            checkpoint: The file of its weights, or "".
 
         Raises:
             GalleryError: `key` is not the gallery's; both are named, with the command that builds a fitting gallery.
         """
         own = self.manifest
         if key != own.key:
+            weights = f", checkpoint {own.checkpoint}" if own.checkpoint else ""
+            ours = f"method {method} on backbone {backbone}" + (f" with checkpoint {checkpoint}" if checkpoint else "")
+            named = f"--method {checkpoint}" if checkpoint else f"--method {method} --backbone {backbone}"
             raise GalleryError(
                 f"{self.path} was built with gallery key {own.key} (method {own.method}, backbone {own.backbone}, "
-                f"revision {own.revision}); method {method} on backbone {backbone} has key {key} and cannot read it. "
-                f"Build a gallery for it: composir index {own.root} --gallery NEW_PATH --method {method} "
-                f"--backbone {backbone}"
+                f"revision {own.revision}{weights}); {ours} has key {key} and cannot read it. "
+                f"Build a gallery for it: composir index {own.root} --gallery NEW_PATH {named}"
             )
 
     @contextlib.contextmanager
@@ -156,7 +172,11 @@ class Gallery:
 
     def move_root(self, root: Path) -> None:
         """Remember that the indexed folder lies elsewhere now."""
-        self.manifest = Manifest(**{**asdict(self.manifest), "root": str(root)})
+        self.remember(replace(self.manifest, root=str(root)))
+
+    def remember(self, manifest: Manifest) -> None:
+        """Take another manifest, of the same vectors; only while `writing`."""
+        self.manifest = replace(manifest, format=FORMAT)
         _write_manifest(self.path, self.manifest)
 
     def ids(self) -> set[str]:

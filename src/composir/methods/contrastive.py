@@ -15,10 +15,12 @@ from torch import Tensor
 
 from composir.backbones.base import Backbone
 from composir.errors import ComposirError
-from composir.losses import symmetric_contrastive
+from composir.losses import gathered, symmetric_contrastive
 from composir.methods.slerp import DEFAULT_ALPHA, Slerp
 
 MAX_SCALE = 100.0
+# SigLIP's bias, which a softmax does not feel; BLIP's parts that only its matching mode reads.
+UNREAD = ("logit_bias", "crossattention", "itm_head")
 
 
 class Contrastive(Slerp):
@@ -27,6 +29,7 @@ class Contrastive(Slerp):
     name: ClassVar[str] = "contrastive"
     trains_on: ClassVar[Literal["nothing", "pairs", "triplets"]] = "pairs"
     tuned: ClassVar[tuple[str, ...]] = ("backbone.",)
+    checkpointing: ClassVar[tuple[str, ...]] = (r"backbone\.(image|text)\..*\.layers?\.\d+",)
 
     def __init__(self, backbone: Backbone, alpha: float | str = DEFAULT_ALPHA):
         super().__init__(backbone, alpha)
@@ -34,7 +37,7 @@ class Contrastive(Slerp):
             raise ComposirError(f"backbone {backbone.source.name!r} has no logit scale to learn")
         self.requires_grad_(True)
         for name, parameter in backbone.named_parameters():
-            if name == "logit_bias":  # SigLIP's; a softmax does not feel it
+            if any(part in name for part in UNREAD):
                 parameter.requires_grad_(False)
 
     def loss(self, batch: dict[str, object]) -> dict[str, Tensor]:
@@ -46,5 +49,5 @@ class Contrastive(Slerp):
         image = self.encode_gallery(self.transform("gallery").normalise(pixels.to(device)))[:, 0]
         text = self.encode_text(texts)[:, 0]
         with torch.autocast(image.device.type, enabled=False):
-            loss = symmetric_contrastive(image, text, scale)
+            loss = symmetric_contrastive(gathered(image), gathered(text), scale)
         return {"loss": loss, "scale": scale.detach()}

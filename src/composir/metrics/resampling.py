@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +45,19 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over queries; (NaN, NaN) where there are none.
 
+    Where all values are 0, or all 1, drawing them again tells nothing: then it is Wilson's interval of a share.
+
     Args:
         values: (Q,) one value a query; queries with NaN do not count.
         level: Coverage, 0..1.
         draws: Resamples.
         seed: Fixes them.
     """
+    known = values[~np.isnan(values)]
+    if len(known) and known.min() == known.max() and known[0] in (0, 1):
+        spread = NormalDist().inv_cdf((1 + level) / 2) ** 2
+        rest = spread / (len(known) + spread)
+        return (0.0, rest) if known[0] == 0 else (1 - rest, 1.0)
     return bootstrap_mean_of_means([values], level, draws, seed)
 
 

@@ -29,7 +29,7 @@ def heading(section: Section) -> Html:
     shown = [fact for fact in facts if fact is not None]
     return tag(
         "header",
-        tag("h2", quoted(data["name"])),
+        tag("h2", quoted(section.title)),
         tag("p", [[" · ", fact] if i else fact for i, fact in enumerate(shown)], class_="facts"),
         tag("div", [_run(run, len(section.runs)) for run in section.runs], class_="runs"),
         notices(section),

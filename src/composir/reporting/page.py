@@ -30,7 +30,7 @@ def page(sections: Sequence[Section], *, images: bool = True, worst: int = 20, b
     """
     album = Album(images)
     bodies = [_section(section, i, album, worst, best) for i, section in enumerate(sections)]
-    names = [f"{section.data['name']} {section.data['split']}" for section in sections]
+    names = [f"{section.title} {section.data['split']}" for section in sections]
     links = [tag("li", tag("a", quoted(name), href=f"#s{i}")) for i, name in enumerate(names)]
     head = tag(
         "head",

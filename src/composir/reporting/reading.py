@@ -27,9 +27,10 @@ def read_sections(folders: Sequence[Path]) -> list[Section]:
     once = list({folder.resolve(): folder for folder in folders}.values())
     for name, folder in zip(_names(once), once, strict=True):
         result = load_result(folder)
-        data = result.content["data"]
+        data, title = result.content["data"], result.content["protocol"]["data"]
         try:
-            same = json.dumps([data["name"], data["split"], data.get("arguments")], sort_keys=True)
+            # Sets of one reader, such as plain JSONL, differ by their titles alone.
+            same = json.dumps([data["name"], title, data["split"], data.get("arguments")], sort_keys=True)
             group = groups.setdefault(same, [])
             run = Run(name, len(group) + 1, result)
             group.append((run, list(_entries_of(run))))

@@ -147,6 +147,11 @@ class Section:
     entries: tuple[Entry, ...]
 
     @property
+    def title(self) -> str:
+        """What the data set is called."""
+        return self.runs[0].protocol["data"]
+
+    @property
     def tasks(self) -> list[str]:
         """Every task that any run has, in the order they come."""
         return list(dict.fromkeys(task for entry in self.entries for task in entry.tasks))

@@ -14,6 +14,8 @@ from composir.submission.start_kit import match, task_of
 from composir.submission.truth import Truth, gallery_of, looks_like, overlap
 from composir.types import Query, Task
 
+COCO_IDS = 10**12  # COCO writes them with twelve digits
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -66,6 +68,15 @@ def problems(prediction: Prediction, task: Task, truth: Truth, *, exact: bool = 
     return found
 
 
+def problems_alone(prediction: Prediction) -> list[Problem]:
+    """What is wrong with a prediction whatever it is held against: the lengths of its lists, and what they repeat."""
+    found = []
+    for query, answers in prediction.lists.items():
+        told = [*_of_length(len(answers), prediction.kind, None, exact=True), *_repeated(answers)]
+        found += [Problem(query, what) for what in told]
+    return found
+
+
 def size_problems(prediction: Prediction, size: int) -> list[Problem]:
     """Whether a file of `size` bytes is more than CIRR's server takes."""
     if prediction.kind not in CIRR or size <= CIRR_BYTES:
@@ -109,18 +120,23 @@ def _of_list(
     drop = drops(prediction, task)
     inside = query.subset if kind == "recall_subset" else gallery
     yield from _of_length(len(answers), kind, _most(inside, query.reference, drop=drop), exact=exact)
-    for name, times in Counter(answers).items():
-        if times > 1:
-            places = " and ".join(str(n) for n, answer in enumerate(answers, start=1) if answer == name)
-            yield f"{name!r} is at places {places}; an image is named once"
+    yield from _repeated(answers)
+    for name in dict.fromkeys(answers):
         if drop and name == query.reference:
             yield f"{name!r} is its own reference, which must not be in its list; take it out"
         elif gallery is not None and name not in gallery:
             yield f"{name!r} is not in the gallery of {len(gallery):,} images{_hint(name, gallery)}"
         elif inside is not None and name not in inside:
             yield f"{name!r} is not in the query's own set (img_set); name others of its members"
-        elif kind == "circo" and int(name) < 1:
-            yield f"{name} is no image id; those of COCO are 1 or more"
+        elif kind == "circo" and not 1 <= int(name) < COCO_IDS:
+            yield f"{name} is no image id; those of COCO are 1 or more and have at most 12 digits"
+
+
+def _repeated(answers: Sequence[str]) -> Iterator[str]:
+    for name, times in Counter(answers).items():
+        if times > 1:
+            places = " and ".join(str(n) for n, answer in enumerate(answers, start=1) if answer == name)
+            yield f"{name!r} is at places {places}; an image is named once"
 
 
 def _most(inside: Collection[str] | None, reference: str, *, drop: bool) -> int | None:

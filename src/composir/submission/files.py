@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from composir.datasets.records import read_json
 from composir.errors import DataError
 from composir.plugins import nearest
-from composir.submission.check import Problem, load, problems, require, size_problems
-from composir.submission.formats import CIRR, Kind, Prediction, as_json
+from composir.submission.check import Problem, load, problems, problems_alone, require, size_problems
+from composir.submission.formats import CIRR, Kind, Prediction, as_json, read
 from composir.submission.truth import Truth
 
 
@@ -72,3 +73,22 @@ def check(path: Path, truth: Truth, category: str | None = None) -> list[Problem
     """
     task, prediction = load(path, truth, category)
     return size_problems(prediction, path.stat().st_size) + problems(prediction, task, truth)
+
+
+def check_alone(path: Path, data: str | None = None) -> list[Problem]:
+    """Everything for which a server would refuse a file as far as it can be told without the annotations.
+
+    Args:
+        path: A file for CIRR or CIRCO.
+        data: Which; told by the file if not given.
+
+    Raises:
+        DataError: It cannot be read as such a file at all.
+    """
+    if data is None:
+        value = read_json(path)
+        data = "cirr" if isinstance(value, dict) and value.keys() & {"version", "metric"} else "circo"
+    prediction = read(path, data)
+    if not isinstance(prediction, Prediction):
+        raise DataError(f"{path}: {data} has no server to send files to; `composir score` scores them")
+    return size_problems(prediction, path.stat().st_size) + problems_alone(prediction)

@@ -21,7 +21,11 @@ from composir.submission.truth import Truth, gallery_of
 from composir.types import Query, Task
 
 FORMAT = 1
-INTERVAL = "95 %, percentile bootstrap over queries, 2,000 draws, seed 0"
+INTERVAL = "95 %, percentile bootstrap over queries, 2,000 draws, seed 0; Wilson's where all queries score 0, or all 1"
+UNKNOWN = (
+    "method", "controls", "baselines", "backbone", "preprocessing", "gallery_key", "weights", "checkpoint",
+    "embeddings", "ties", "versions",
+)  # fmt: skip
 
 Lists = Mapping[str, tuple[str, ...]]
 Values = dict[str, NDArray[np.float64]]
@@ -100,12 +104,14 @@ def result(scored: Sequence[Scored], truth: Truth, options: Mapping[str, Any] | 
         "format": FORMAT,
         "method": ", ".join(Path(file["path"]).name for file in files),
         "protocol": {
-            "data": truth.dataset.name,
+            "data": truth.dataset.title,
             "split": truth.split,
             "tasks": [_protocol(one) for one in scored],
-            "method": None,
+            # What only the maker of the files knows.
+            **dict.fromkeys(UNKNOWN),
             "files": files,
             "partial": False,
+            "missing": {"images": 0, "queries": 0, "image_ids": {}, "query_ids": {}, "unlisted": ""},
             "intervals": INTERVAL,
         },
         "tasks": [_told(one) for one in scored],
@@ -153,6 +159,7 @@ def _told(scored: Scored) -> dict[str, Any]:
         "name": scored.task.name,
         "metrics": {name: 100 * float(np.nanmean(values)) for name, values in scored.values.items()},
         "intervals": {name: _percent(metrics.bootstrap_interval(own)) for name, own in scored.values.items()},
+        "counts": {name: int((~np.isnan(own)).sum()) for name, own in scored.values.items()},
         "queries": len(scored.task.queries),
         "gallery": len(scored.task.gallery) if gallery_of(scored.task) else None,
         "tied": None,

@@ -11,21 +11,31 @@ import torch
 from composir.config import TrainConfig
 from composir.datasets import load_dataset
 from composir.errors import ComposirError
-from composir.methods.base import Method
+from composir.methods.base import FrozenSide, Method
 from composir.testing.compare import own_chance, require, require_raises
 from composir.training.fit import fit
-from composir.training.pairs import PairBatches, decoded
+from composir.training.pairs import pair_batches
+from composir.training.pictures import Source
+from composir.training.triplets import triplet_batches
 
 STEPS = 10
 LR = 1e-3
 
 
-def wardrobe_pairs(method: Method, batch_size: int = 12) -> list[dict[str, Any]]:
-    """The batches of one epoch over a few drawn garments, as `composir train` would feed them."""
+SIDES: dict[str, tuple[FrozenSide, ...]] = {"pairs": ("image", "text"), "triplets": ("reference", "target")}
+
+
+def wardrobe_batches(method: Method, batch_size: int = 12) -> list[dict[str, Any]]:
+    """The batches of one epoch over a few drawn garments, as `composir train` would feed them to the method."""
     dataset = load_dataset("wardrobe", train=24, val=6, test=6)
-    pairs = dataset.pairs("train")
-    pixels = decoded(dataset, [pair.image for pair in pairs], method.transform("gallery"), workers=0)
-    return list(PairBatches(pairs, pixels, TrainConfig(epochs=1, batch_size=batch_size, lr=LR)))
+    source = Source(dataset, TrainConfig(epochs=1, batch_size=batch_size, lr=LR, workers=0), device=_device(method))
+    if method.trains_on == "pairs":
+        return list(pair_batches(method, dataset.pairs("train"), source))
+    return list(triplet_batches(method, dataset.triplets("train"), source))
+
+
+def _device(method: Method) -> torch.device:
+    return next(method.parameters()).device
 
 
 def check_training(method: Method, batches: Sequence[dict[str, Any]] = ()) -> None:
@@ -33,7 +43,7 @@ def check_training(method: Method, batches: Sequence[dict[str, Any]] = ()) -> No
 
     Args:
         method: In any mode; it is left as it is.
-        batches: What its `loss` takes; made from Wardrobe where the method trains on pairs and none are given.
+        batches: What its `loss` takes; made from Wardrobe where none are given.
 
     Raises:
         AssertionError: It breaks the contract; the message says where.
@@ -44,8 +54,8 @@ def check_training(method: Method, batches: Sequence[dict[str, Any]] = ()) -> No
         require_raises(lambda: method.loss({}), ComposirError, "loss of a method that trains on nothing")
         return
     if not batches:
-        require(method.trains_on == "pairs", f"it trains on {method.trains_on}: give `batches` that its loss takes")
-        batches = wardrobe_pairs(method)
+        with own_chance():
+            batches = wardrobe_batches(method)
     _check_modes(method)
     _check_groups(method)
     _check_gradients(method, batches[0])
@@ -75,8 +85,8 @@ def _check_groups(method: Method) -> None:
     same = set(given) == {id(p) for p in trainable.values()}
     require(same, "parameter_groups does not give exactly the parameters that require a gradient")
     for name in trainable:
-        told = f"{name!r} is trainable and of the backbone, but `tuned` does not name it, so it would not be saved"
-        require(not name.startswith("backbone.") or name.startswith(method.tuned), told)
+        told = f"{name!r} is trainable, but `tuned` does not name it or `kept` leaves it out, so it would not be saved"
+        require(method.kept(name), told)
 
 
 def _check_gradients(method: Method, batch: dict[str, Any]) -> None:
@@ -99,8 +109,9 @@ def _check_gradients(method: Method, batch: dict[str, Any]) -> None:
 
 
 def _check_fit(method: Method, batch: dict[str, Any]) -> None:
-    """A few steps on one batch: the loss falls, what is frozen stays to the last bit."""
+    """A few steps on one batch: the loss falls, what is frozen stays to the last bit, also what `frozen` says is."""
     method = copy.deepcopy(method)
+    keys = _frozen_keys(method)
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     frozen = {name for name, p in method.named_parameters() if not p.requires_grad}
     with own_chance():
@@ -109,3 +120,14 @@ def _check_fit(method: Method, batch: dict[str, Any]) -> None:
     require(late < losses[0], f"{STEPS} steps on one batch do not reduce the loss: {losses[0]:.4f} to {late:.4f}")
     for name in frozen:
         require(torch.equal(before[name].cpu(), method.state_dict()[name].cpu()), f"{name!r} is frozen, but changes")
+    for side, key in _frozen_keys(method).items():
+        require(key == keys[side], f"frozen({side!r}) has another key after training, so what it says is frozen is not")
+
+
+def _frozen_keys(method: Method) -> dict[FrozenSide, str]:
+    keys: dict[FrozenSide, str] = {}
+    for side in SIDES[method.trains_on]:
+        frozen = method.frozen(side)
+        if frozen is not None:
+            keys[side] = frozen.key
+    return keys

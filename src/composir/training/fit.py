@@ -1,11 +1,13 @@
-"""The one training loop: `fit` yields steps."""
+"""The one training loop: `for step in fit(method, batches, ...)`."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -13,88 +15,182 @@ from torch import Tensor
 
 from composir.errors import ComposirError
 from composir.methods.base import Method
+from composir.training.chance import Chance, snapshot
+from composir.training.recompute import recomputed
+from composir.training.schedule import Schedule, factor
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Precision = Literal["no", "bf16", "fp16"]
+OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+SHOWN = 8  # ids in a message
+PATIENCE = timedelta(hours=12)  # of the other processes while the first computes features or validates
+_TRACES = ("forward", "_original_forward", "_is_accelerate_prepared")  # left on a method by accelerate
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One optimiser step: its number from 1, the learning rate used, the loss and its parts."""
+    """One optimiser step: its number from 1, the learning rate used, the loss and its parts (means over the step)."""
 
     number: int
     lr: float
     losses: dict[str, float]
 
 
-def warmup_cosine(step: int, steps: int, warmup: int) -> float:
-    """Learning-rate factor of a step counted from 0: a linear rise over `warmup` steps, then a half cosine to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return 0.5 * (1 + math.cos(math.pi * done))
+class NotFiniteError(ComposirError):
+    """A loss or gradient is NaN or infinite; the weights are those before the step.
+
+    Attributes:
+        step: Its number.
+        ids: Of its examples.
+        value: The loss, or the gradient's norm.
+    """
+
+    def __init__(self, what: str, value: float, step: int, ids: Sequence[str]):
+        self.value, self.step, self.ids = value, step, list(ids)
+        more = f", and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+        begins = f"the batch begins with {', '.join(self.ids[:SHOWN])}{more}"
+        super().__init__(f"{what} is {value} at step {step}; {begins}")
 
 
-def fit(
-    method: Method,
-    batches: Iterable[dict[str, Any]],
-    *,
-    steps: int,
-    lr: float,
-    weight_decay: float = 0.01,
-    warmup: int = 0,
-    betas: tuple[float, float] = (0.9, 0.98),
-    clip: float = 1.0,
-    precision: Precision = "no",
-) -> Iterator[Step]:
-    """Train in place, one optimiser step for each batch; a hook is a line in the caller's for loop.
+@dataclass
+class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
+    """Train in place, one optimiser step for each `accumulate` batches; a hook is a line in the caller's for loop.
 
     Args:
-        method: What trains; its `parameter_groups` say which tensors.
-        batches: What `method.loss` takes; must have "ids" for messages.
+        method: What trains; its `parameter_groups` say which tensors, and which have rates of their own.
+        batches: What `method.loss` takes; must have "ids" for messages. In a distributed run, this process's share.
         steps: Length of the schedule; fitting ends with it or with the batches.
         lr: Peak learning rate.
-        weight_decay: AdamW's, on matrices.
-        warmup: Steps of linear rise before the cosine.
-        betas: AdamW's.
+        optimizer: "adamw", or "adam", whose weight decay is part of the gradient.
+        schedule: See `schedule.factor`.
+        weight_decay: On matrices.
+        warmup: Steps of rise.
+        betas: The optimizer's.
         clip: Largest norm of the gradient; 0 for none.
         precision: "no" is float32; "bf16" and "fp16" run the forward pass under autocast.
+        accumulate: Batches a step. The gradient is that of the mean of their losses: negatives within a batch stay its
+            own, so 2 x 64 is not 128 for a contrastive loss.
+        checkpointing: Compute activations again in the backward pass, where the method names modules for it.
+        start: Steps already done; `batches` begin behind them.
+
+    Attributes:
+        adam: The optimizer, for what saves and restores its state.
+        accelerator: accelerate's side of the run.
+        done: Steps done.
+        before: Where random numbers stood when the last step began.
 
     Raises:
-        ComposirError: Nothing to train, a loss that is not finite (the batch's ids are named), a precision that this
-            machine cannot do, or accelerate missing.
+        ComposirError: Nothing to train, a precision that this machine cannot do, or accelerate missing.
+        NotFiniteError: While iterating: a loss or gradient that is not finite; the batch's ids are named.
     """
-    groups = [g for g in method.parameter_groups(weight_decay) if g["params"]]
-    if not groups:
-        raise ComposirError(f"method {method.name!r} has no trainable parameter; it trains on {method.trains_on!r}")
-    accelerator = accelerator_for(precision)
-    optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, steps, warmup))
-    method.train()
-    wrapped, optimizer = accelerator.prepare(method, optimizer)
-    trainable = [p for p in method.parameters() if p.requires_grad]
-    try:
-        for number, batch in enumerate(itertools.islice(batches, steps), start=1):
-            with accelerator.autocast():
-                losses = cast("dict[str, Tensor]", wrapped(batch))
-            if not bool(torch.isfinite(losses["loss"])):
-                shown = ", ".join(list(batch["ids"])[:8])
-                total = losses["loss"].item()
-                raise ComposirError(f"the loss is {total} at step {number}; the batch begins with {shown}")
-            accelerator.backward(losses["loss"])
-            if clip > 0:
-                accelerator.clip_grad_norm_(trainable, clip)
-            rate = float(schedule.get_last_lr()[0])
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
-            yield Step(number, rate, {name: value.item() for name, value in losses.items()})
-            method.train()  # the caller may have evaluated in between
-    finally:
-        for trace in ("forward", "_original_forward", "_is_accelerate_prepared"):  # else the next fit is not prepared
-            method.__dict__.pop(trace, None)
+
+    method: Method
+    batches: Iterable[dict[str, Any]]
+    _: KW_ONLY
+    steps: int
+    lr: float
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    schedule: Schedule = "cosine"
+    weight_decay: float = 0.01
+    warmup: int = 0
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 1.0
+    precision: Precision = "no"
+    accumulate: int = 1
+    checkpointing: bool = False
+    start: int = 0
+    adam: torch.optim.Optimizer = field(init=False, repr=False)
+    accelerator: Accelerator = field(init=False, repr=False)
+    done: int = field(init=False)
+    before: Chance = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        groups: list[dict[str, Any]] = [g for g in self.method.parameter_groups(self.weight_decay) if g["params"]]
+        if not groups:
+            whose = f"method {self.method.name!r} has no trainable parameter"
+            raise ComposirError(f"{whose}; it trains on {self.method.trains_on!r}")
+        self.accelerator = accelerator_for(self.precision)
+        self.method.to(self.accelerator.device)
+        self.adam = OPTIMIZERS[self.optimizer](groups, lr=self.lr, betas=self.betas)
+        self.done, self.before = self.start, snapshot()
+        self._steps = self._run()
+
+    def __next__(self) -> Step:
+        return next(self._steps)
+
+    def close(self) -> None:
+        """End early and take what stands around the method away."""
+        self._steps.close()
+
+    def _run(self) -> Generator[Step]:
+        self.method.train()
+        try:
+            with recomputed(self.method, self.checkpointing):
+                wrapped, optimizer = self.accelerator.prepare(self.method, self.adam)
+                batches = iter(self.batches)
+                for number in range(self.start + 1, self.steps + 1):
+                    taken = list(itertools.islice(batches, self.accumulate))
+                    if len(taken) < self.accumulate:
+                        return
+                    self.before = snapshot()
+                    rate = self._set_rates(number - 1)
+                    losses = self._backward(wrapped, taken, number)
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    self.done = number
+                    yield Step(number, rate, losses)
+                    self.method.train()  # the caller may have evaluated in between
+        finally:
+            for trace in _TRACES:  # else the next fit is not prepared
+                vars(self.method).pop(trace, None)
+
+    def _set_rates(self, step: int) -> float:
+        """Give every group its learning rate; returns that of the first."""
+        now = self.lr * factor(self.schedule, step, self.steps, self.warmup)
+        for group in self.adam.param_groups:
+            group["lr"] = group.get("lr_scale", 1.0) * (self.lr if group.get("schedule") == "constant" else now)
+        return float(self.adam.param_groups[0]["lr"])
+
+    def _backward(self, wrapped: Any, taken: Sequence[dict[str, Any]], number: int) -> dict[str, float]:
+        """Gradients of the mean loss over the batches of a step, clipped; returns the means of all losses."""
+        totals: dict[str, Tensor] = {}
+        for place, batch in enumerate(taken):
+            with self.accelerator.no_sync(wrapped) if place < len(taken) - 1 else nullcontext():
+                with self.accelerator.autocast():
+                    losses = cast("dict[str, Tensor]", wrapped(batch))
+                if not self._everywhere(torch.isfinite(losses["loss"])):
+                    self._refuse("the loss", losses["loss"].item(), number, [batch])
+                self.accelerator.backward(losses["loss"] / len(taken))
+            for name, value in losses.items():
+                totals[name] = totals.get(name, 0) + value.detach().float() / len(taken)
+        norm = self._clip()
+        if norm is not None and not math.isfinite(norm):
+            self._refuse("the gradient's norm", norm, number, taken)
+        if self.accelerator.num_processes > 1:
+            totals = {name: cast(Tensor, self.accelerator.reduce(own, "mean")) for name, own in totals.items()}
+        return {name: value.item() for name, value in totals.items()}
+
+    def _clip(self) -> float | None:
+        """Clip; the norm before, or None where half precision may overflow, which its scaler sees to."""
+        trainable = [p for group in self.adam.param_groups for p in group["params"]]
+        norm = None
+        if self.clip > 0:
+            norm = self.accelerator.clip_grad_norm_(trainable, self.clip)
+        elif self.precision != "fp16":
+            norm = torch.nn.utils.get_total_norm(p.grad for p in trainable if p.grad is not None)
+        return None if norm is None or self.precision == "fp16" else float(norm)
+
+    def _everywhere(self, fine: Tensor) -> bool:
+        """Whether it is true in all processes: one that stops alone would leave the others waiting."""
+        if self.accelerator.num_processes > 1:
+            return float(cast(Tensor, self.accelerator.reduce(fine.float(), "mean"))) == 1.0
+        return bool(fine)
+
+    def _refuse(self, what: str, value: float, number: int, batches: Sequence[dict[str, Any]]) -> None:
+        self.adam.zero_grad()
+        raise NotFiniteError(what, value, number, [i for batch in batches for i in batch["ids"]])
 
 
 def accelerator_for(precision: Precision) -> Accelerator:
@@ -106,12 +202,14 @@ def accelerator_for(precision: Precision) -> Accelerator:
     try:
         from accelerate import Accelerator
         from accelerate.state import AcceleratorState
+        from accelerate.utils import InitProcessGroupKwargs
     except ImportError as error:
         raise ComposirError("training needs the train extra: pip install 'composir[train]'") from error
     # accelerate keeps the precision of a process's first Accelerator and refuses another; a second stage may differ.
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()
     try:
-        return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+        patience = InitProcessGroupKwargs(timeout=PATIENCE)
+        return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     except ValueError as error:
         raise ComposirError(f"precision {precision!r} is not possible here: {error}") from error

@@ -1,99 +1,82 @@
-"""Image-caption pairs as training batches: every picture is decoded or drawn once and kept as bytes."""
+"""Image-caption pairs as training batches."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
-from jaxtyping import UInt8
-from torch import Tensor
 
-from composir.backbones.transform import Transform
 from composir.config import TrainConfig
-from composir.datasets.base import Dataset
-from composir.errors import ComposirError
-from composir.loading import pixel_batches
+from composir.features import Features
+from composir.methods.base import Method
+from composir.training.augment import Moves
+from composir.training.batches import ALONE, Batches, Share
+from composir.training.pictures import Pictures, Source
 from composir.types import Pair
 
 
-def decoded(
-    dataset: Dataset,
-    ids: Sequence[str],
-    transform: Transform,
-    workers: int,
-    tick: Callable[[int], None] = lambda _: None,
-) -> UInt8[Tensor, "N 3 S S"]:
-    """All pictures as one uint8 tensor of 3 * S * S bytes each; `tick` hears how many are done.
+class PairBatches(Batches[Pair]):
+    """Batches of pairs, one caption of each drawn anew every time.
 
-    Raises:
-        ComposirError: A picture cannot be read; it is named.
-    """
-    store = torch.empty(len(ids), 3, transform.size, transform.size, dtype=torch.uint8)
-    done = 0
-    for batch in pixel_batches(dataset.image, ids, transform, 256, workers=workers):
-        store[done : done + len(batch.ids)] = batch.pixels
-        done += len(batch.ids)
-        tick(done)
-    return store
-
-
-def shifted(
-    pixels: UInt8[Tensor, "B 3 S S"], reach: int, flip: bool, generator: torch.Generator
-) -> UInt8[Tensor, "B 3 S S"]:
-    """Move each picture by up to `reach` pixels each way (edges repeat) and mirror every second one if `flip`."""
-    b, _, s, _ = pixels.shape
-    offsets = torch.randint(-reach, reach + 1, (2, b, 1), generator=generator)
-    rows, columns = ((torch.arange(s) + o).clamp(0, s - 1) for o in offsets)
-    if flip:
-        mirrored = torch.rand(b, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    batch = torch.arange(b).view(b, 1, 1, 1)
-    return pixels[batch, torch.arange(3).view(1, 3, 1, 1), rows.view(b, 1, s, 1), columns.view(b, 1, 1, s)]
-
-
-class PairBatches:
-    """Endless shuffled epochs over pairs, one caption of each drawn anew every time.
+    A batch is {"ids": B strings, "texts": B strings, "pixels": uint8 (B, 3, S, S)}; where the method's picture side is
+    frozen it has "image", (B, ...), instead of "pixels", and where its text side is, "text", (B, ...), beside "texts".
 
     Args:
         pairs: The training pairs, in catalogue order.
-        pixels: Their pictures in the same order.
-        config: Batch size, seed, augmentation, blocks.
-
-    Raises:
-        ComposirError: A batch larger than the data.
+        pictures: Theirs.
+        config: See `Batches`.
+        texts: Features of all captions of all pairs, one after the other.
+        share: See `Batches`.
     """
 
-    def __init__(self, pairs: Sequence[Pair], pixels: UInt8[Tensor, "N 3 S S"], config: TrainConfig):
-        if config.batch_size > len(pairs):
-            raise ComposirError(f"batch_size {config.batch_size} is larger than the data ({len(pairs)} pairs)")
-        self.pairs, self.pixels, self.config = pairs, pixels, config
-        self.steps = len(pairs) // config.batch_size
+    what = "pairs"
 
-    def order(self, generator: torch.Generator, blocks: bool) -> Tensor:
-        """A permutation of all pairs; with `blocks` neighbours in the data stay neighbours."""
-        n, block = len(self.pairs), self.config.block if blocks else 1
-        starts = torch.randperm(math.ceil(n / block), generator=generator) * block
-        order = (starts[:, None] + torch.arange(block)).flatten()
-        return order[order < n]
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        pictures: Pictures,
+        config: TrainConfig,
+        *,
+        texts: Features | None = None,
+        share: Share = ALONE,
+    ):
+        super().__init__(pairs, config, share)
+        self.pictures, self.texts = pictures, texts
+        self._first = list(accumulate((len(pair.captions) for pair in pairs), initial=0)) if texts is not None else []
 
-    def epoch(self, number: int) -> Iterator[dict[str, Any]]:
-        """The batches of one epoch, the same for equal (seed, number); the rest that fills no batch is left out."""
+    def batch(self, chosen: Sequence[int], mine: slice, generator: torch.Generator) -> dict[str, Any]:
+        """See the class; `generator` draws captions, then moves."""
         c = self.config
-        generator = torch.Generator().manual_seed(c.seed * 100_003 + number)
-        blocks = float(torch.rand((), generator=generator)) < c.block_share
-        order = self.order(generator, blocks)
-        for chosen in order[: self.steps * c.batch_size].split(c.batch_size):
-            pairs = [self.pairs[i] for i in chosen.tolist()]
-            draws = torch.rand(len(pairs), generator=generator).tolist()
-            yield {
-                "ids": [p.id for p in pairs],
-                "texts": [p.captions[int(u * len(p.captions))] for p, u in zip(pairs, draws, strict=True)],
-                "pixels": shifted(self.pixels[chosen], c.shift, c.flip, generator),
-            }
+        draws = torch.rand(len(chosen), generator=generator).tolist()[mine]
+        moves = Moves.draw(len(chosen), c.shift, c.flip, generator).of(mine)
+        pairs = [self.items[i] for i in chosen[mine]]
+        places = [int(u * len(pair.captions)) for u, pair in zip(draws, pairs, strict=True)]
+        taken = self.pictures.take([pair.image for pair in pairs])
+        made: dict[str, Any] = {
+            "ids": [pair.id for pair in pairs],
+            "texts": [pair.captions[place] for pair, place in zip(pairs, places, strict=True)],
+            **({"pixels": moves(taken)} if taken.dtype == torch.uint8 else {"image": taken}),
+        }
+        if self.texts is not None:
+            rows = [self._first[i] + place for i, place in zip(chosen[mine], places, strict=True)]
+            made["text"] = self.texts.take(torch.tensor(rows))
+        return made
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """All configured epochs, one after the other."""
-        for number in range(self.config.epochs):
-            yield from self.epoch(number)
+
+def pair_batches(method: Method, pairs: Sequence[Pair], source: Source, share: Share = ALONE) -> PairBatches:
+    """Decode or compute what a method on pairs reads of its training data; the method is left in eval mode.
+
+    Raises:
+        ComposirError: A picture cannot be read and is not to be skipped, or a batch is larger than the data.
+    """
+    method.eval()
+    pictures = source.pictures([pair.image for pair in pairs], method.transform("gallery"), method.frozen("image"))
+    if pictures.failed:
+        pairs = [pair for pair in pairs if pair.image not in pictures.failed]
+    frozen = method.frozen("text")
+    texts = None if frozen is None else source.texts([text for pair in pairs for text in pair.captions], frozen)
+    made = PairBatches(pairs, pictures, source.config, texts=texts, share=share)
+    made.failed.update(pictures.failed)
+    return made

@@ -1,140 +1,136 @@
-"""A run file in, a folder of results out: runs/<name>/{config.toml, log.jsonl, backbone/, report.json}."""
+"""A run file in, a folder of results out: what `composir train` does."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
+from composir import checkpoint
+from composir.config import RunConfig
+from composir.training.card import card
+from composir.training.chance import kept_chance
+from composir.training.fit import NotFiniteError, Step, accelerator_for, fit
+from composir.training.folder import RunFolder
+from composir.training.job import Job, Progress, Say, Watch, prepared
+from composir.training.log import Log, event_writer
+from composir.training.state import Saved, restore, save_state
 
-from composir.backbones import load_backbone, names
-from composir.backbones.base import Backbone
-from composir.backbones.clip import ClipBackbone
-from composir.config import RunConfig, dump
-from composir.datasets import load_dataset
-from composir.errors import ComposirError
-from composir.methods import load_method
-from composir.methods.joint import JointSpace
-from composir.metrics import hit_rates
-from composir.plugins import check_arguments, nearest
-from composir.similarity import target_ranks
-from composir.training.fit import accelerator_for, fit
-from composir.training.pairs import PairBatches, decoded
-from composir.types import Pair
-
-SCRATCH = "scratch"
-CUTOFFS = (1, 5, 10)
-METRICS = tuple(f"caption R@{k}" for k in CUTOFFS)
+LOGGED = 50  # steps between rows of the log
+FITTED = (
+    "lr", "optimizer", "schedule", "weight_decay", "warmup", "betas", "clip", "precision", "accumulate",
+    "checkpointing",
+)  # fmt: skip
 
 
-def build_backbone(config: RunConfig, texts: Sequence[str]) -> Backbone:
-    """The backbone a run starts from: `name = "scratch"` makes a fresh one, any other name is loaded."""
-    name, arguments = config.backbone.name, config.backbone.arguments
-    if name == SCRATCH:
-        check_arguments(ClipBackbone.from_scratch, f"backbone {name!r}", arguments, ("corpus_texts", "seed"))
-        return ClipBackbone.from_scratch(texts, seed=config.train.seed, **arguments)
-    if name not in names() and "/" not in name and not Path(name).expanduser().is_dir():
-        raise nearest(name, [SCRATCH, *names()], "backbone (nor a folder or 'org/repo')")
-    check_arguments(load_backbone, f"backbone {name!r}", arguments, ("name",))
-    return load_backbone(name, **arguments)
-
-
-@torch.no_grad()
-def caption_scores(
-    method: JointSpace, pairs: Sequence[Pair], pixels: UInt8[Tensor, "N 3 S S"], caption: int = 0, batch_size: int = 256
-) -> dict[str, float]:
-    """Caption -> its image among all images of the pairs: R@1, R@5, R@10 in per cent.
-
-    Args:
-        method: Encodes both sides.
-        pairs: N pairs.
-        pixels: Their pictures.
-        caption: Which caption of each pair asks; 0 is the full one in Wardrobe.
-        batch_size: Of encoding.
-    """
-    method.eval()
-    transform, device = method.transform("gallery"), next(method.parameters()).device
-    parts = (transform.normalise(part.to(device)) for part in pixels.split(batch_size))
-    gallery = torch.cat([method.encode_gallery(part) for part in parts])
-    texts = [p.captions[caption] for p in pairs]
-    query = torch.cat([method.encode_text(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)])
-    ranks = target_ranks(query, gallery, torch.arange(len(pairs), device=device)).cpu().numpy()
-    return {name: float(100 * hits.mean()) for name, hits in hit_rates(ranks, CUTOFFS).items()}
-
-
-def run(config: RunConfig, folder: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Train as the run file says.
+def run(
+    config: RunConfig, folder: Path, say: Say = print, *, resume: bool = False, watch: Watch = lambda _: None
+) -> dict[str, Any]:
+    """Train as the run file says; under `torchrun` every process calls this, and the first one writes.
 
     Args:
         config: The checked run file.
-        folder: Made for the results; a folder that holds a finished run is refused.
+        folder: Made for the results; one that holds a finished run is refused.
         say: Hears one line for each validation.
+        resume: Go on from the state that an unfinished run left in `folder`, from the beginning where there is none. On
+            a CPU the result is then, to the last bit, that of a run that never stopped.
+        watch: Told how far it is, often.
 
     Returns:
-        The content of report.json: scores of the best weights and where they lie.
+        The content of report.json: the row of the best validation, steps, seconds.
+
+    Raises:
+        ComposirError: Something in the run file does not fit what it names, or the data cannot be read.
+        NotFiniteError: A loss or gradient is NaN or infinite; what led there is saved in folder/failed.
     """
-    if (folder / "report.json").exists():
-        raise ComposirError(f"{folder} already holds a finished run; remove it or give another --out")
-    if config.eval.metric not in METRICS:
-        raise nearest(config.eval.metric, METRICS, "metric in [eval]")
-    accelerator_for(config.train.precision)
-    dataset = load_dataset(config.data.name, **config.data.arguments)
-    train, val = dataset.pairs("train"), dataset.pairs("val")
-    texts = [caption for pair in train for caption in pair.captions]
-    torch.manual_seed(config.train.seed)
-    method = load_method(config.method.name, build_backbone(config, texts), **config.method.arguments)
-    if method.trains_on != "pairs" or not isinstance(method, JointSpace):
-        raise ComposirError(
-            f"method {method.name!r} trains on {method.trains_on!r}; `composir train` fits methods on pairs"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.toml").write_text(dump(config), encoding="utf-8")
-    start = time.perf_counter()
-    transform, workers = method.transform("gallery"), config.train.workers
-    val_pixels = decoded(dataset, [p.image for p in val], transform, workers)
-    batches = PairBatches(train, decoded(dataset, [p.image for p in train], transform, workers), config.train)
-    say(f"{len(train)} training pairs and {len(val)} validation pairs ready after {time.perf_counter() - start:.0f} s")
-    if config.train.compile:
-        # Best with attention = "eager": on CPUs the flash kernel's backward pass is slow and does not fuse.
-        method.backbone.image.compile()
-    best: dict[str, Any] = {}
-    keys = ("lr", "weight_decay", "warmup", "betas", "clip", "precision")
-    options = {key: getattr(config.train, key) for key in keys}
-    total = batches.steps * config.train.epochs
-    with (folder / "log.jsonl").open("w", encoding="utf-8") as log:
-        for step in fit(method, batches, steps=total, **options):
-            elapsed = round(time.perf_counter() - start, 1)
-            if step.number % 50 == 0 or step.number == 1:
-                log.write(json.dumps({**asdict(step), "seconds": elapsed}) + "\n")
-                log.flush()
-            epoch, inside = divmod(step.number, batches.steps)
-            if inside or (epoch % config.eval.every and step.number != total):
-                continue
-            scores = {f"caption {k}": v for k, v in caption_scores(method, val, val_pixels).items()}
-            row = {"epoch": epoch, "step": step.number, "loss": step.losses["loss"], "seconds": elapsed, "val": scores}
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            shown = "  ".join(f"{name} {score:.2f}" for name, score in scores.items())
-            say(f"epoch {epoch:3d}  loss {step.losses['loss']:.3f}  {shown}  {elapsed:.0f} s")
-            if not best or scores[config.eval.metric] > best["val"][config.eval.metric]:
-                best = row
-                _save(method.backbone, folder / "backbone")
-    report = {"run": folder.name, "best": best, "steps": total, "seconds": round(time.perf_counter() - start, 1)}
-    (folder / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    place = RunFolder(folder)
+    saved = place.saved(config, resume)
+    accelerator = accelerator_for(config.train.precision)
+    main = accelerator.is_main_process
+    if config.train.tensorboard:
+        event_writer()
+    job = prepared(config, accelerator, say if main else _silent, watch if main else _silent)
+    first = saved.step if saved else 0
+    steps = fit(
+        job.method,
+        job.batches.after(first),
+        steps=job.steps,
+        start=first,
+        **{key: getattr(config.train, key) for key in FITTED},
+    )
+    if saved:
+        restore(saved, steps)
+        job.best, job.start = dict(saved.notes["best"]), job.start - saved.notes["seconds"]
+        job.say(f"going on behind step {first} of {job.steps}")
+    elif resume:
+        job.say(f"{folder} holds no state to go on from: starting at the beginning")
+    try:
+        if main:
+            _train(job, steps, place, saved)
+        else:
+            all(True for _ in steps)
+    except NotFiniteError as error:
+        if main:
+            told = place.keep_failure(steps, error)
+            error.args = (f"{error}; the state before that step, and all ids of the batch, are in {told}",)
+        raise
+    finally:
+        steps.close()
+    report = {"run": folder.name, "best": job.best, "steps": job.steps, "seconds": job.seconds}
+    if main:
+        place.finish(report)
+    if accelerator.num_processes > 1:
+        accelerator.end_training()
     return report
 
 
-def _save(backbone: Backbone, folder: Path) -> None:
-    """Write beside and rename, so that a kill never leaves half a backbone under the name that is read."""
-    fresh = folder.with_name(folder.name + ".writing")
-    shutil.rmtree(fresh, ignore_errors=True)
-    backbone.save_pretrained(fresh, dtype=torch.float16)
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+def _train(job: Job, steps: fit, place: RunFolder, saved: Saved | None) -> None:
+    """All steps that are left, with their log, validations and states."""
+    c = job.config
+    place.begin(c)
+    events = place.path / "tensorboard" if c.train.tensorboard else None
+    log = Log(place.log, saved.notes["log"] if saved else 0, events, steps.start)
+    if not saved and job.batches.failed:
+        log.write({"skipped": {i: failure.detail or failure.reason for i, failure in job.batches.failed.items()}})
+    try:
+        for step in steps:
+            if step.number % LOGGED == 0 or step.number == 1:
+                log.write({**asdict(step), "seconds": job.seconds}, step.number)
+            job.watch(Progress("training", step.number, job.steps, f"loss {step.losses['loss']:.3f}"))
+            epoch, inside = divmod(step.number, job.batches.steps)
+            due = not inside and (epoch % c.eval.every == 0 or step.number == job.steps)
+            if due:
+                _validate(job, step, epoch, place, log)
+            if due or (c.train.save_every and step.number % c.train.save_every == 0):
+                notes = {"best": job.best, "seconds": job.seconds, "log": log.position()}
+                save_state(place.state, steps, notes)
+    finally:
+        log.close()
+
+
+def _validate(job: Job, step: Step, epoch: int, place: RunFolder, log: Log) -> None:
+    """Score the weights as they are, and keep them."""
+    with kept_chance():
+        scores = job.validation()
+    loss = step.losses["loss"]
+    row = {"epoch": epoch, "step": step.number, "loss": loss, "seconds": job.seconds, "val": scores}
+    log.write(row, step.number)
+    metric = job.validation.metric
+    shown = {name: score for name, score in scores.items() if name == metric or len(scores) <= 4}
+    told = "  ".join(f"{name} {score:.2f}" for name, score in shown.items())
+    job.say(f"epoch {epoch:3d}  loss {loss:.3f}  {told}  {job.seconds:.0f} s")
+    about = {"arguments": job.config.method.arguments, "run": place.path.name, "step": step.number, "scores": scores}
+    if not job.best or scores[metric] > job.best["val"][metric]:
+        job.best = row
+        checkpoint.save(place.best, job.method, **about)
+        if any("backbone.".startswith(prefix) for prefix in job.method.tuned):
+            place.keep_backbone(job.method.backbone)
+        text = card(
+            job.config, job.method, place.path.name, step=step.number, metric=metric, scores=scores, sizes=job.sizes
+        )
+        (place.path / "README.md").write_text(text, encoding="utf-8")
+    checkpoint.save(place.last, job.method, **about)
+
+
+def _silent(_: object) -> None:
+    pass

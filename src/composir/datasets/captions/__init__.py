@@ -41,6 +41,7 @@ class Captions(FileDataset):
     """
 
     name: ClassVar[str] = "captions"
+    root_is_folder: ClassVar[bool] = False
     layouts: ClassVar[str] = (
         "a .tsv file of IMAGE<tab>CAPTION lines, .tar shards of KEY.jpg with KEY.txt or KEY.json, or a folder of "
         "pictures with a .txt file of the same name each"

@@ -73,6 +73,8 @@ class Annotations:
                 return ()
 
         found.tasks, found.triplets, found.pairs = ask(dataset.tasks), ask(dataset.triplets), ask(dataset.pairs)
+        if found.tasks and (unlisted := dataset.unlisted(split)):
+            found.faults.append(Fault(split, unlisted))
         return found
 
     def images(self) -> Iterator[str]:

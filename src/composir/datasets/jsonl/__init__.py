@@ -63,6 +63,11 @@ class Jsonl(FileDataset):
         # A set of files has its own splits.
         self.splits = tuple(s for s in SPLITS if s in there)  # pyright: ignore[reportAttributeAccessIssue]
 
+    @property
+    def title(self) -> str:
+        """As set.json or else the folder says."""
+        return self._settings.name
+
     def tasks(self, split: Split) -> list[Task]:
         """One task, named as set.json or else the folder says; none where a split has no triplets.
 

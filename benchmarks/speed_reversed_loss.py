@@ -1,0 +1,226 @@
+"""The reversed loss of Bi-BLIP4CIR's second stage at growing batches; writes results/speed_reversed_loss.json.
+
+python benchmarks/speed_reversed_loss.py [--sizes 64 128 256] [--rounds 3] [--chunk 4096] [--device cpu]
+
+The paper's sizes: features 256 wide, Combiner 2560 and 5120, dropout 0.5 in training mode. One step is B targets composed
+with B reversed texts, cosines with B references, cross-entropy, and the gradient of all weights of the Combiner.
+The naive form is that of the authors' code, written anew: B * B rows through the Combiner at once. Both run in turn in one
+process; memory is that of a fresh process each, at its highest, beside weights, gradients and what the libraries load.
+On a GPU (--device cuda, chosen where there is one) sizes go to 512, the forward pass runs under bfloat16 autocast as the
+paper's did under mixed precision, and memory is what torch allocated at its highest.
+A naive step that needs more memory than is free is not run; then its memory stands there as an estimate from the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rows import machine, spread, write
+from torch import Tensor
+
+from composir.methods.combiner import CHUNK, Combiner
+
+DIM, SCALE = 256, 100.0
+SIZES = {"cpu": [64, 128, 256], "cuda": [64, 128, 256, 512]}
+NAIVE = 220_000  # bytes a pair that the naive form keeps in single precision: what is not run is judged by it
+ENOUGH = 120.0  # seconds after which a form is not measured once more
+SHARE = 0.8  # of free memory that may be asked for
+
+Form = Callable[..., Tensor]
+
+
+def naive(combiner: Combiner, image: Tensor, text: Tensor, against: Tensor) -> Tensor:
+    """Every pair a row: B * B of them through every layer, each layer as it is written, on a concatenation."""
+    b = len(text)
+    v, w = image.repeat(b, 1), text.repeat_interleave(b, 0)
+
+    def dropped(x: Tensor) -> Tensor:
+        return F.dropout(x, combiner.dropout, combiner.training)
+
+    seen = torch.cat(
+        [dropped(F.relu(combiner.text_projection(w))), dropped(F.relu(combiner.image_projection(v)))], dim=-1
+    )
+    mixture = combiner.mixture_out(dropped(F.relu(combiner.mixture(seen)))).float()
+    share = torch.sigmoid(combiner.gate_out(dropped(F.relu(combiner.gate(seen))))).float()
+    made = F.normalize(mixture + share * w + (1 - share) * v, dim=-1)
+    return (made.view(b, b, -1) * against[:, None]).sum(-1)
+
+
+def form(name: str, chunk: int) -> Form:
+    """By name."""
+    return naive if name == "naive" else lambda combiner, *given: combiner.scores(*given, chunk)
+
+
+def problem(size: int, device: str) -> tuple[Combiner, list[Tensor]]:
+    """The same in every process."""
+    torch.manual_seed(0)
+    combiner = Combiner(DIM).to(device).train()
+    image, text, against = (torch.randn(size, DIM).to(device) for _ in range(3))
+    return combiner, [image, text, F.normalize(against, dim=-1)]
+
+
+def step(run: Form, combiner: Combiner, given: list[Tensor]) -> None:
+    """Loss and gradient."""
+    device = given[0].device.type
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=device == "cuda"):
+        cosines = run(combiner, *given)
+    F.cross_entropy(SCALE * cosines.float(), torch.arange(len(cosines), device=device)).backward()
+
+
+def seconds(run: Form, combiner: Combiner, given: list[Tensor]) -> float:
+    """Of one step."""
+    cuda = given[0].device.type == "cuda"
+    if cuda:
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    step(run, combiner, given)
+    if cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def highest() -> int:
+    """MiB of the process at its highest. Not ru_maxrss, which a process takes over from the one that started it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
+
+
+def peak(name: str, size: int, device: str, chunk: int) -> float:
+    """MiB by which a step of this process grows, beside weights and gradients."""
+    combiner, given = problem(size, device)
+    step(form(name, chunk), combiner, [x[:2] for x in given])  # gradients exist, libraries have loaded
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        step(form(name, chunk), combiner, given)
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    before = highest()
+    step(form(name, chunk), combiner, given)
+    return highest() - before
+
+
+def free(device: str) -> int:
+    """Bytes."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+
+
+def difference(device: str, chunk: int) -> dict[str, float]:
+    """Between both forms in eval mode: largest of the cosines, of the loss, and of the gradients relative to theirs."""
+    combiner, given = problem(32, device)
+    combiner.eval()
+    found = []
+    for run in (naive, form("ours", chunk)):
+        combiner.zero_grad()
+        cosines = run(combiner, *given)
+        loss = F.cross_entropy(SCALE * cosines, torch.arange(32, device=device))
+        loss.backward()
+        found.append((cosines.detach(), loss.item(), torch.cat([p.grad.flatten() for p in combiner.parameters()])))  # pyright: ignore[reportOptionalMemberAccess]
+    (c, loss, g), (c2, loss2, g2) = found
+    return {
+        "cosine": (c - c2).abs().max().item(),
+        "loss": abs(loss - loss2),
+        "gradient": ((g - g2).norm() / g.norm()).item(),
+    }
+
+
+def measured(size: int, device: str, chunk: int, rounds: int) -> dict[str, Any]:
+    """Times of both in turn, and memory of both."""
+    factor = 0.5 if device == "cuda" else 1.0
+    fits = NAIVE * factor * size**2 < SHARE * free(device)
+    combiner, given = problem(size, device)
+    names = ["ours", "naive"] if fits else ["ours"]
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:  # once to warm up, smaller
+        step(form(name, chunk), combiner, [x[:8] for x in given])
+    for _ in range(rounds):
+        for name in names:
+            if sum(times[name]) < ENOUGH:
+                times[name].append(seconds(form(name, chunk), combiner, given))
+    del combiner, given
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    again = [sys.executable, __file__, "--device", device, "--chunk", str(chunk), "--sizes", str(size), "--peak"]
+    peaks = {
+        name: json.loads(subprocess.run([*again, name], check=True, capture_output=True, text=True).stdout)
+        for name in names
+    }
+    return {"seconds": {name: spread(own) for name, own in times.items()}, "peak_mib": peaks}
+
+
+def row(size: int, found: dict[str, Any], estimate: float, device: str) -> dict[str, str]:
+    """A line of the table."""
+    times, peaks = found["seconds"], found["peak_mib"]
+    where = "on a GPU, bfloat16 autocast" if device == "cuda" else "on a CPU"
+    what = f"reversed loss of Bi-BLIP4CIR's second stage, B = {size}, forward and backward, {where}"
+    value = f"{told(times['ours']['median'])}, {size_of(peaks['ours'])}"
+    if "naive" not in times:
+        against = f"all B * B rows at once: not run, it would take about {size_of(estimate * size**2)}"
+        return {
+            "what": what,
+            "value": value,
+            "against": against,
+            "ratio": f"{estimate * size**2 / peaks['ours']:.0f} × less memory",
+        }
+    faster = times["naive"]["median"] / times["ours"]["median"]
+    return {
+        "what": what,
+        "value": value,
+        "against": f"all B * B rows at once: {told(times['naive']['median'])}, {size_of(peaks['naive'])}",
+        "ratio": f"{faster:.1f} × faster, {peaks['naive'] / max(1, peaks['ours']):.0f} × less memory",
+    }
+
+
+def told(seconds: float) -> str:
+    """ "0.42 s" or "35 ms"."""
+    return f"{seconds:.2f} s" if seconds >= 0.2 else f"{1000 * seconds:.0f} ms"
+
+
+def size_of(mib: float) -> str:
+    """ "1.2 GiB" or "300 MiB"."""
+    return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB"
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--chunk", type=int, default=CHUNK)
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    device, sizes = options.device, options.sizes or SIZES[options.device]
+    if options.peak:
+        print(json.dumps(peak(options.peak, sizes[0], device, options.chunk)))
+        return
+    found = {size: measured(size, device, options.chunk, options.rounds) for size in sizes}
+    known = [own["peak_mib"]["naive"] / size**2 for size, own in found.items() if "naive" in own["peak_mib"]]
+    estimate = known[-1] if known else NAIVE / 2**20
+    rows = [row(size, own, estimate, device) for size, own in found.items()]
+    for line in rows:
+        print(" | ".join(line.values()))
+    about = {**machine(), **({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {})}
+    name = "speed_reversed_loss" + ("_gpu" if device == "cuda" else "")
+    result = {
+        "machine": about,
+        "protocol": __doc__,
+        "chunk": options.chunk,
+        "difference": difference(device, options.chunk),
+    }
+    write(name, {**result, "sizes": {str(size): own for size, own in found.items()}, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""A second stage starts from the first one's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from composir.checkpoint.header import described, locate
+from composir.checkpoint.origin import held
+from composir.checkpoint.weights import listed, load, place_of
+from composir.errors import ComposirError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from composir.methods.base import Method
+
+WORD_TABLES = (
+    "word_embeddings.weight",
+    "token_embedding.weight",
+)  # may have grown at their end by a method's own words
+
+
+def take_over(method: Method, path: Path | str) -> list[str]:
+    """Start a method from an earlier stage: tensors of equal names become the earlier ones, the others stay.
+
+    The method's own checkpoints hold what it took over, also where it is frozen now, so that they stand on the same
+    backbone as the first stage. Of a method with adapters, one that has `merged_state`, their layers come merged.
+
+    Args:
+        method: Of the later stage; changed in place.
+        path: A checkpoint, or the folder of a run.
+
+    Returns:
+        Names of what was taken over, sorted.
+
+    Raises:
+        ComposirError: Nothing is there, the methods share no tensor, or their backbones differ; both are named.
+    """
+    path = locate(path)
+    first = load(path)
+    theirs, own = first.state_dict(), method.state_dict()
+    given = {name: tensor for name, tensor in theirs.items() if held(first, name)} | _merged(first)
+    taken = sorted(given.keys() & own.keys())
+    if not taken:
+        raise ComposirError(
+            f"init = '{path}' is of method {first.name!r}, which trained no tensor that method {method.name!r} has; "
+            "name a run of this method, or of one that trains a part of it"
+        )
+    left = sorted(name for name in own.keys() & theirs.keys() - given.keys() if name.startswith("backbone."))
+    wrong = _differences({**theirs, **given}, own, taken, left)
+    one, other = place_of(first.backbone.source), place_of(method.backbone.source)
+    if not wrong and not left and one != other:
+        # Everything was trained, so no value tells the two apart; their tokenizers may differ all the same.
+        wrong = ["the first stage left none of its weights to compare"]
+    if wrong:
+        raise ComposirError(
+            f"init = '{path}' is of method {first.name!r} over backbone {one['name']!r} (revision {one['revision']}), "
+            f"this run of method {method.name!r} over {other['name']!r} (revision {other['revision']}), and they do "
+            f"not fit: {listed(wrong)}. Give both the same [backbone]"
+        )
+    for name in taken:
+        target = own[name]
+        (target[: len(given[name])] if target.ndim else target).copy_(given[name])
+    method.inherited |= {name for name in taken if not method.kept(name)}
+    return taken
+
+
+def _merged(first: Method) -> dict[str, Tensor]:
+    """The layers that adapters wrap, with these added in, under the names that they have without."""
+    merged: Callable[[], Mapping[str, Tensor]] = getattr(first, "merged_state", dict)
+    plain = {f"backbone.{name}": tensor for name, tensor in merged().items()}
+    return {name: plain[name] for name in plain.keys() - first.state_dict().keys()}
+
+
+def _differences(
+    theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], taken: list[str], left: list[str]
+) -> list[str]:
+    """Tensors of other shapes, or if there are none those of other values where the first stage changed nothing."""
+    shapes = [
+        f"{name} is {_told(theirs[name])}, not {_told(own[name])}"
+        for name in [*taken, *left]
+        if not _fits(name, own[name], theirs[name])
+    ]
+    return shapes or [f"{name} has other values" for name in left if not _same(own[name], theirs[name])]
+
+
+def _told(tensor: Tensor) -> str:
+    return described(str(tensor.dtype), tuple(tensor.shape))
+
+
+def _fits(name: str, own: Tensor, theirs: Tensor) -> bool:
+    if own.shape == theirs.shape:
+        return True
+    grown = name.endswith(WORD_TABLES) and own.ndim == theirs.ndim and len(own) > len(theirs)
+    return grown and own.shape[1:] == theirs.shape[1:]
+
+
+def _same(own: Tensor, theirs: Tensor) -> bool:
+    return bool(((own[: len(theirs)] if own.ndim else own).cpu() == theirs.cpu()).all())

@@ -1,0 +1,180 @@
+"""Reverse search: given the target and the words, the pictures of a gallery that the words may have changed.
+
+The gallery plays the references: score(r) = similarity of (compose(r, words), target), the formula of forward search
+with the unknown at its other end. So every picture is composed with the words, in pieces of bounded memory. A method
+that has learnt the way back offers `compose_reversed` and needs none of this: its query is ranked as any other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from composir.backbones.base import Backbone
+from composir.errors import ComposirError, GalleryError
+from composir.gallery.picture import ItemReader
+from composir.gallery.search import Shelf
+from composir.loading import pixel_batches
+from composir.methods.base import Method
+from composir.methods.joint import JointSpace
+from composir.similarity import maxsim
+from composir.similarity.order import best_columns
+from composir.types import Hit, Item
+
+AT_ONCE = 256  # references composed at once
+ENCODED = 32  # pictures encoded at once
+KEPT_BYTES = 2 * 2**30  # encoded references kept between searches; what takes more is made anew for each
+MANY = 512  # pictures from which on processes decode them
+
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+
+
+class References:
+    """A shelf's pictures as a method reads references.
+
+    Where it reads them as it reads the gallery, they are the stored vectors. Otherwise they are encoded from the files,
+    by the first search, and kept if they fit into `KEPT_BYTES`.
+    """
+
+    _lock = threading.Lock()  # for all: what reads texts once is set on the backbone, which several may share
+
+    def __init__(self, method: Method, shelf: Shelf, root: Path):
+        self._method, self._shelf, self._root = method, shelf, root
+        self._kept: list[Tensor] = []
+        # The joint space encodes a reference by calling encode_gallery: on equal pixels that is one vector.
+        alike = method.transform("gallery").spec == method.transform("reference").spec
+        self.stored = alike and type(method).encode_reference is JointSpace.encode_reference
+
+    def search(
+        self, target: Float[Tensor, "1 T D"], text: str, k: int, drop: str | None = None, **controls: Any
+    ) -> list[Hit]:
+        """The k references from which the text leads nearest to the target, best first; equal scores by ascending id.
+
+        Args:
+            target: Its gallery vectors.
+            text: What was changed.
+            k: How many at most.
+            drop: Id of a picture to leave out; one that is not in the gallery changes nothing.
+            controls: For `compose`.
+        """
+        shelf, unwanted = self._shelf, self._shelf.rows.get(drop or "", -1)
+        k = min(k, len(shelf) - (unwanted >= 0))
+        if k < 1:
+            return []
+        scores = self.scores(target, text, controls).numpy()
+        if unwanted >= 0:
+            scores[unwanted] = float("-inf")
+        rows = best_columns(scores[None], k)[0].tolist()
+        return [Hit(rank, shelf.ids[r], shelf.paths[r][0], float(scores[r])) for rank, r in enumerate(rows, start=1)]
+
+    @torch.inference_mode()
+    def scores(self, target: Float[Tensor, "1 T D"], text: str, controls: Mapping[str, Any]) -> Float[Tensor, " N"]:
+        """The score of every row of the shelf."""
+        target, scores = target.to(self._device).float(), []
+        with self._lock, _text_read_once(self._method.backbone):
+            for piece in self._pieces():
+                for part in piece.to(self._device).split(AT_ONCE):
+                    composed = self._method.compose(part, [text] * len(part), **controls)
+                    scores.append(maxsim(composed.float(), target)[:, 0].cpu())
+        return torch.cat(scores)
+
+    @torch.inference_mode()
+    def prepare(self, progress: Progress = lambda *_: None) -> None:
+        """Encode now what the first search would encode, and tell how far it is."""
+        with self._lock:
+            if not self.stored and not self._kept:
+                done = 0
+                for piece in self._encoded():
+                    done += len(piece)
+                    progress(done, len(self._shelf))
+                    if not self._fit(piece):
+                        return
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._method.parameters()).device
+
+    def _pieces(self) -> Iterator[Tensor]:
+        if self.stored:
+            # Half precision has moved their length away from one.
+            return (F.normalize(part.float(), dim=-1) for part in self._shelf.vectors.split(AT_ONCE))
+        return iter(self._kept) if self._kept else self._encoded()
+
+    def _fit(self, piece: Tensor) -> bool:
+        return piece.nbytes / len(piece) * len(self._shelf) <= KEPT_BYTES
+
+    def _encoded(self) -> Iterator[Float[Tensor, "B R C"]]:
+        method, transform, kept = self._method, self._method.transform("reference"), []
+        read = _Copies(
+            ItemReader(self._root, transform.size), dict(zip(self._shelf.ids, self._shelf.paths, strict=True))
+        )
+        workers = None if len(self._shelf) >= MANY else 0
+        for batch in pixel_batches(read, self._shelf.ids, transform, ENCODED, workers, on_error="collect"):
+            for own, failure in batch.failures:
+                raise GalleryError(
+                    f"method {method.name!r} does not compose from what the gallery stores, so reverse search reads "
+                    f"its pictures again; picture {own} cannot be read ({failure.detail or failure.reason}): index the "
+                    "folder again"
+                )
+            piece = method.encode_reference(transform.normalise(batch.pixels.to(self._device)))
+            if self._fit(piece):
+                kept.append(piece.cpu())
+            yield piece
+        self._kept = kept
+
+
+class _Copies:
+    """Reads the picture of an id from the first of its files that still holds it; made to travel to processes."""
+
+    def __init__(self, read: ItemReader, paths: Mapping[str, Sequence[str]]):
+        self._read, self._paths = read, paths
+
+    def __call__(self, own: str) -> Image.Image:
+        return stored_picture(self._read, own, self._paths[own])
+
+
+def stored_picture(read: ItemReader, own: str, paths: Sequence[str]) -> Image.Image:
+    """The picture of a gallery id, from the first of its files that still holds it.
+
+    Raises:
+        ComposirError: None does; the last problem.
+    """
+    for path in paths[:-1]:
+        try:
+            return read(Item(own, path))
+        except ComposirError:
+            continue
+    return read(Item(own, paths[-1]))
+
+
+@contextmanager
+def _text_read_once(backbone: Backbone) -> Iterator[None]:
+    """Let the text tower read a text that fills a batch, and fills them all, once."""
+    read: Callable[..., Tensor] = backbone.embed_text
+    known: dict[tuple[str, tuple[tuple[str, Any], ...]], Tensor] = {}
+
+    def once(texts: Sequence[str], **around: Any) -> Tensor:
+        if len(set(texts)) != 1 or around.get("words") is not None:
+            return read(texts, **around)
+        key = (texts[0], tuple(sorted(around.items())))
+        if key not in known:
+            known[key] = read(texts[:1], **around)
+        return known[key].repeat(len(texts), 1)
+
+    own = vars(backbone)
+    before = {name: own[name] for name in ("embed_text",) if name in own}
+    own["embed_text"] = once
+    try:
+        yield
+    finally:
+        del own["embed_text"]
+        own.update(before)

@@ -1,0 +1,28 @@
+"""Trains as a run file says and kills itself, without warning, as soon as a step is done.
+
+python killed_trainer.py RUN.toml FOLDER STEP
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from composir.config import load_config
+from composir.training import Progress, run
+
+
+def main() -> None:
+    path, folder, last = sys.argv[1:]
+
+    def watch(now: Progress) -> None:
+        if now.stage == "training" and now.done == int(last):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    run(load_config(Path(path)), Path(folder), say=lambda _: None, watch=watch)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Two processes over gloo give the loss and the weights of one."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from composir.config import dump
+from composir.losses import gathered
+
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+def launch(command: list[str], count: int) -> list[str]:
+    """As torchrun does, without its own waiting; returns what each process printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    sizes = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1"}
+    place = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), **sizes}
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    try:
+        said = [process.communicate(timeout=230) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0] * count, said
+    return [out for out, _ in said]
+
+
+def test_two_processes_give_the_loss_and_weights_of_one(load, tmp_path):
+    config, out = tmp_path / "run.toml", tmp_path / "out"
+    config.write_text(dump(load("train.epochs=1")), encoding="utf-8")
+    said = launch([str(SCRIPT), str(tmp_path / "two.safetensors"), str(config), str(out)], 2)
+    runpy.run_path(str(SCRIPT))["main"](tmp_path / "one.safetensors")
+    one, two = (load_file(tmp_path / f"{count}.safetensors") for count in ("one", "two"))
+    for name in ("losses/contrastive", "losses/tat"):
+        losses = one.pop(name)
+        assert torch.allclose(losses, two[name], atol=1e-5, rtol=0)
+        assert len(set(losses.tolist())) == 3
+    for name, weight in one.items():
+        # The softmax does not feel a key's bias: its gradient is rounding, and Adam divides that by its own size.
+        if not name.endswith("k_proj.bias"):
+            assert (weight - two[name]).abs().quantile(0.99) < 1e-5, name
+    # The whole run that followed.
+    files = {"config.toml", "report.json", "log.jsonl", "best.safetensors", "last.safetensors", "README.md", "backbone"}
+    assert set(os.listdir(out)) == files
+    assert len((out / "log.jsonl").read_text("utf-8").splitlines()) == 2
+    assert "epoch   1" in said[0]
+    assert said[1] == ""
+
+
+def test_one_process_gathers_nothing():
+    rows = torch.ones(2, 3, requires_grad=True)
+    assert gathered(rows) is rows
+
+
+def test_a_group_of_one_gathers_nothing():
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        rows = torch.ones(2, 3)
+        assert gathered(rows) is rows
+    finally:
+        torch.distributed.destroy_process_group()
