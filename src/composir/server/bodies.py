@@ -1,0 +1,58 @@
+"""From a request to a checked body: JSON strictly, forms leniently, since all their values are texts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from composir.server.errors import ApiError, from_validation
+from composir.server.settings import Settings
+from composir.server.uploads import FILE, read_form, read_whole
+
+Model = TypeVar("Model", bound=BaseModel)
+JSON, FORM = "application/json", "multipart/form-data"
+
+
+async def read_body(
+    request: Request, settings: Settings, model: type[Model], form: type[BaseModel]
+) -> tuple[Model | BaseModel, bytes | None]:
+    """The body as `model`, or from a form as `form` with its picture.
+
+    Raises:
+        ApiError: 415 for another media type, 422 for a body that is not as documented, and those of `uploads`.
+    """
+    given = request.headers.get("content-type", "")
+    kind = given.partition(";")[0].strip().lower()
+    if kind == JSON:
+        try:
+            return model.model_validate_json(await read_whole(request.stream()), strict=True), None
+        except ValidationError as error:
+            raise from_validation(error) from None
+    if kind == FORM:
+        read = await read_form(given, request.stream(), settings.max_fields, settings.max_field_bytes)
+        if read.file is None:
+            raise ApiError(422, f"the form has no file in the field {FILE!r}; without a picture, send JSON")
+        try:
+            return form.model_validate({n: _value(form, n, texts) for n, texts in read.fields.items()}), read.file
+        except ValidationError as error:
+            raise from_validation(error) from None
+    raise ApiError(415, f"send {JSON} or {FORM}, not {kind[:80] or 'a body without Content-Type'!r}")
+
+
+def _value(form: type[BaseModel], name: str, texts: list[str]) -> Any:
+    """A list for a field that is a list, what JSON says for one that is an object, else the one text."""
+    field = form.model_fields.get(name)
+    kind = str(field.annotation) if field else ""
+    if kind.startswith(("list", "typing.List")):
+        return texts
+    if len(texts) > 1:
+        raise ApiError(422, f"{name[:80]}: the form has this field {len(texts)} times")
+    if kind.startswith("dict"):
+        try:
+            return json.loads(texts[0])
+        except (ValueError, RecursionError):
+            raise ApiError(422, f"{name}: is no JSON object") from None
+    return texts[0]

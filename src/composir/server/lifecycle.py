@@ -1,0 +1,135 @@
+"""From start to end: ready after a real encode; SIGTERM tells the load balancer, waits, finishes what is under way.
+
+After SIGTERM `/readyz` is 503 for `drain_seconds`, in which the server still answers, so that nobody meets a closed
+door; then it takes no more connections and ends, with exit code 0, when the last answer is sent. Ctrl-C, or a second
+SIGTERM, skips the wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import time
+from types import FrameType
+from typing import Any, Literal
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from composir.errors import ComposirError
+from composir.server.service import Service
+from composir.server.settings import Settings
+from composir.server.telemetry import LOGGER, configure_logging
+
+
+class Lifecycle:
+    """Where the server stands: "starting", "ok", "draining"; `failure` says why it will not get ready."""
+
+    def __init__(self) -> None:
+        self.state: Literal["starting", "ok", "draining"] = "starting"
+        self.failure: str | None = None
+
+    def ready(self) -> None:
+        """A picture and words have been encoded."""
+        if self.state == "starting":
+            self.state = "ok"
+
+    def drain(self) -> None:
+        """The end is near."""
+        self.state = "draining"
+
+
+class Server(uvicorn.Server):
+    """uvicorn with a time of draining between the signal and the closed door."""
+
+    def __init__(self, config: uvicorn.Config, lifecycle: Lifecycle, drain_seconds: float):
+        super().__init__(config)
+        self._life, self._drain_seconds = lifecycle, drain_seconds
+        self._closing: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if sig == signal.SIGTERM and self._closing is None:
+            self._life.drain()
+            self._closing = time.monotonic() + self._drain_seconds
+        elif sig == signal.SIGTERM:
+            self.should_exit = True  # not uvicorn's way, which would end with the signal again
+        else:
+            self._life.drain()
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to close the door."""
+        if self._closing is not None and time.monotonic() >= self._closing:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def connection_class(header_seconds: float) -> type[H11Protocol]:
+    """A connection that is closed if the head of a request takes longer than that, which uvicorn lets take for ever."""
+
+    class Connection(H11Protocol):
+        _clock: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._clock = self.loop.call_later(header_seconds, transport.close)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            waiting = self.conn.their_state is h11.IDLE
+            if waiting and self._clock is None:
+                self._clock = self.loop.call_later(header_seconds, self.transport.close)
+            elif not waiting:
+                self._stop_clock()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_clock()
+            super().connection_lost(exc)
+
+        def _stop_clock(self) -> None:
+            if self._clock is not None:
+                self._clock.cancel()
+                self._clock = None
+
+    return Connection
+
+
+def run(settings: Settings, service: Service) -> None:
+    """Serve until told to end.
+
+    Raises:
+        ComposirError: The address cannot be listened at.
+    """
+    from composir.server.app import create_app
+
+    configure_logging(settings.log_format, settings.log_level)
+    door = _listen(settings.host, settings.port)
+    app = create_app(settings, service)
+    config = uvicorn.Config(
+        app,
+        http=connection_class(settings.header_seconds),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=settings.max_connections,
+        timeout_graceful_shutdown=round(settings.shutdown_seconds),
+    )
+    host, port = door.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    LOGGER.info("listening", extra={"fields": {"url": f"http://{shown}:{port}"}})
+    Server(config, app.state.life, settings.drain_seconds).run(sockets=[door])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        told = f"cannot listen at {host}, port {port}: {error.strerror or error}; choose another --port or --host"
+        raise ComposirError(told) from error

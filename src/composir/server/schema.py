@@ -1,0 +1,304 @@
+"""Bodies of requests and of answers: unknown fields are refused, numbers are finite, everything is bounded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+ID = r"^[0-9a-f]{32}$"
+CURSOR = r"^[A-Za-z0-9_-]{1,1024}$"
+METHOD = r"^[A-Za-z0-9_.:/-]{1,200}$"
+LARGEST_TENSOR = 2**20  # numbers
+EXAMPLE_ID = "3f2a9c0d7be14d2f8c6a5b4e1d0f9a87"
+EXAMPLE_URL = "https://shop.example/dress.jpg"
+BASE64_FLOATS = "AACAPwAAAAAAAAAA"  # 1, 0, 0
+
+PictureId = Annotated[str, StringConstraints(pattern=ID), Field(examples=[EXAMPLE_ID])]
+Words = Annotated[str, StringConstraints(max_length=1000)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=-10, le=10)]
+Direction = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
+Scalar = str | int | float | bool | None
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Tensor(_Strict):
+    """A reference that was encoded elsewhere: what the method's `encode_reference` gives for one picture."""
+
+    shape: tuple[Annotated[int, Field(ge=1, le=65_536)], Annotated[int, Field(ge=1, le=65_536)]] = Field(
+        description="Rows and width.", examples=[[1, 3]]
+    )
+    data: Annotated[str, StringConstraints(min_length=8, max_length=6_000_000, pattern=r"^[A-Za-z0-9+/]+={0,2}$")] = (
+        Field(description="float32, little-endian, row by row, in base64.", examples=[BASE64_FLOATS])
+    )
+
+    def array(self) -> Float[NDArray, "R C"]:
+        """The numbers.
+
+        Raises:
+            ValueError: Not base64, not as many as `shape` says, too many, or not all finite.
+        """
+        rows, width = self.shape
+        if rows * width > LARGEST_TENSOR:
+            raise ValueError(f"the tensor has {rows * width:,} numbers, {LARGEST_TENSOR:,} are allowed")
+        try:
+            data = base64.b64decode(self.data, validate=True)
+        except binascii.Error:
+            raise ValueError("the data of the tensor is no base64") from None
+        if len(data) != 4 * rows * width:
+            raise ValueError(f"{rows} x {width} float32 are {4 * rows * width} bytes, the data has {len(data)}")
+        array = np.frombuffer(data, dtype="<f4").reshape(rows, width).astype(np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError("the tensor has numbers that are not finite")
+        return array
+
+
+class ReferenceById(_Strict):
+    """A picture of the gallery, or one uploaded lately: its id is in the answer to that query."""
+
+    id: PictureId
+
+
+class ReferenceByUrl(_Strict):
+    """A picture on the public web, where the operator has switched that on."""
+
+    url: Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=r"^https?://[!-~]+$")] = Field(
+        examples=[EXAMPLE_URL]
+    )
+
+
+class ReferenceByTensor(_Strict):
+    """A reference encoded elsewhere, e.g. on a phone."""
+
+    tensor: Tensor
+
+
+class SearchOptions(_Strict):
+    """All of a query but its picture."""
+
+    text: Words = Field("", description="What should differ.", examples=["in red, with short sleeves"])
+    method: Annotated[str, StringConstraints(pattern=METHOD)] | None = Field(
+        None, description="One of /v1/methods; the server's own where left out.", examples=["slerp"]
+    )
+    alpha: Share | None = Field(
+        None, description="0 is the picture alone, 1 the words alone; the method's default where left out."
+    )
+    weights: Annotated[dict[Direction, Weight], Field(max_length=16)] = Field(
+        default_factory=dict, description="By direction, as the method names them.", examples=[{"image": 1.0}]
+    )
+    without: Annotated[list[Words], Field(max_length=8)] = Field(
+        default_factory=list, description="What must not show.", examples=[["stripes"]]
+    )
+    keep: Annotated[list[PictureId], Field(max_length=32)] = Field(
+        default_factory=list, description="Pictures whose look is wanted.", examples=[[]]
+    )
+    avoid: Annotated[list[PictureId], Field(max_length=32)] = Field(
+        default_factory=list, description="Pictures whose look is not wanted.", examples=[[]]
+    )
+    where: Annotated[str, StringConstraints(max_length=2000)] = Field(
+        "", description="An SQL-like filter over the columns of /v1/gallery.", examples=["price < 50 AND brand = 'x'"]
+    )
+    k: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="How many hits.")
+    cursor: Annotated[str, StringConstraints(pattern=CURSOR)] | None = Field(
+        None, description="The `cursor` of an earlier answer to the same query: the hits that follow."
+    )
+    keep_reference: bool = Field(False, description="Rank the reference too, if it is in the gallery.")
+
+
+class SearchBody(SearchOptions):
+    """A query in JSON: a reference, words, or both."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["text"], "properties": {"text": {"minLength": 1, "pattern": r"\S"}}},
+                {"required": ["reference"], "properties": {"reference": {"type": "object"}}},
+            ]
+        }
+    )
+
+    reference: ReferenceById | ReferenceByUrl | ReferenceByTensor | None = Field(
+        None, description="The picture to change.", examples=[{"id": EXAMPLE_ID}]
+    )
+
+    @model_validator(mode="after")
+    def _has_something(self) -> SearchBody:
+        if self.reference is None and not self.text.strip():
+            raise ValueError("nothing to search for; give a reference, words, or both")
+        return self
+
+
+class SearchForm(SearchOptions):
+    """A query as a form; lists are repeated fields, `weights` is JSON."""
+
+    image: Annotated[str, Field(json_schema_extra={"format": "binary"})] = Field(description="The picture to change.")
+
+
+class Hit(BaseModel):
+    """One answer."""
+
+    rank: int = Field(ge=1, examples=[1])
+    id: PictureId
+    path: str = Field(description="Below the indexed folder, POSIX style.", examples=["dresses/17.jpg"])
+    score: float = Field(description="Higher is better.", examples=[0.83])
+    why: dict[str, float] = Field(
+        default_factory=dict, description="Similarity to the image, the text, and both composed.",
+        examples=[{"image": 0.7, "text": 0.3, "composed": 0.83}],
+    )  # fmt: skip
+    metadata: dict[str, Scalar] = Field(default_factory=dict, examples=[{"brand": "x", "price": 39.0}])
+
+
+class SearchAnswer(BaseModel):
+    """Hits, best first."""
+
+    hits: list[Hit]
+    method: str = Field(examples=["slerp"])
+    reference: PictureId | None = Field(None, description="Id of the picture, to ask again without sending it again.")
+    gallery_version: str = Field(description="Which state of the gallery was searched.", examples=["7"])
+    cursor: str | None = Field(None, description="Asks for the hits that follow; null at the end.")
+
+
+class TextItem(_Strict):
+    """Words to embed."""
+
+    text: Annotated[str, StringConstraints(min_length=1, max_length=1000)] = Field(examples=["a red dress"])
+
+
+class ImageItem(_Strict):
+    """A picture to embed."""
+
+    image: Annotated[str, StringConstraints(min_length=4, max_length=28_000_000)] = Field(
+        description="A picture's file in base64, with or without data:image/...;base64, before it."
+    )
+
+    def content(self) -> bytes:
+        """The file.
+
+        Raises:
+            ValueError: Not base64.
+        """
+        head, _, tail = self.image.partition(",")
+        try:
+            return base64.b64decode(tail if head.startswith("data:") and tail else self.image, validate=True)
+        except (binascii.Error, ValueError):
+            raise ValueError("the picture is no base64") from None
+
+
+Input = Annotated[str, StringConstraints(min_length=1, max_length=1000)] | TextItem | ImageItem
+
+
+class EmbeddingsBody(_Strict):
+    """Words, pictures or both, as OpenAI's clients send them; pictures as {"image": base64}."""
+
+    input: Input | Annotated[list[Input], Field(min_length=1, max_length=128)] = Field(
+        examples=["a red dress", ["a red dress", {"text": "a coat"}]]
+    )
+    model: Annotated[str, StringConstraints(pattern=METHOD)] | None = Field(
+        None, description="One of /v1/methods; the server's own where left out.", examples=["slerp"]
+    )
+    encoding_format: Literal["float", "base64"] = Field("float", description="Numbers, or float32 in base64.")
+    user: Annotated[str, StringConstraints(max_length=256)] | None = Field(None, description="Not looked at.")
+
+    @property
+    def items(self) -> list[Any]:
+        """The input as a list."""
+        return self.input if isinstance(self.input, list) else [self.input]
+
+
+class EmbeddingsOptions(_Strict):
+    """What a form may say beside its picture."""
+
+    model: Annotated[str, StringConstraints(pattern=METHOD)] | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+
+
+class EmbeddingsForm(EmbeddingsOptions):
+    """One picture as a form."""
+
+    image: Annotated[str, Field(json_schema_extra={"format": "binary"})] = Field(description="The picture.")
+
+
+class Embedding(BaseModel):
+    """One embedding; a gallery vector. Where a method has T vectors a picture they follow each other."""
+
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str = Field(examples=[[0.6, 0.8]])
+    shape: tuple[int, int] = Field(description="Vectors and their width.", examples=[[1, 2]])
+
+
+class Usage(BaseModel):
+    """What OpenAI's clients expect; characters stand in for tokens."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(BaseModel):
+    """Embeddings in the order of the input."""
+
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Method(BaseModel):
+    """A method that fits the gallery."""
+
+    name: str = Field(examples=["slerp"])
+    title: str = ""
+    controls: list[str] = Field(description="What it takes beside picture and words.", examples=[["alpha"]])
+    gallery_key: str = Field(examples=["9b1c…"])
+    default: bool
+    words_alone: bool = Field(description="Whether words without a picture can be searched for.")
+
+
+class Methods(BaseModel):
+    """The methods, the server's own first."""
+
+    methods: list[Method]
+
+
+class Gallery(BaseModel):
+    """What is served."""
+
+    name: str = Field(examples=["wardrobe"])
+    pictures: int
+    version: str = Field(examples=["7"])
+    key: str = Field(examples=["9b1c…"])
+    method: str = Field(examples=["slerp"])
+    backbone: str = Field(examples=["wardrobe-clip"])
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="What filters can name, with types.", examples=[{"price": "double"}]
+    )
+    fetch_urls: bool = Field(False, description="Whether a reference may be a web address.")
+
+
+class State(BaseModel):
+    """Whether the server lives, or is ready."""
+
+    status: Literal["ok", "starting", "draining"] = Field(examples=["ok"])
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="Stable, to branch on.", examples=["invalid_request"])
+    message: str = Field(description="For people.", examples=["k: Input should be less than or equal to 1000"])
+    request_id: str = Field(description="Finds it in the server's log.", examples=["5e1c8f0a2b3d4e6f"])
+
+
+class Error(BaseModel):
+    """The one shape of every error."""
+
+    error: Problem

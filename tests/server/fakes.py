@@ -1,0 +1,123 @@
+"""A service without a model: numbers made of the bytes it is given, so that the same question has the same answer."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from composir.backbones.transform import Transform
+from composir.errors import ComposirError
+from composir.gallery.scan import content_id
+from composir.server.service import (
+    FoundPicture,
+    GalleryInfo,
+    MethodInfo,
+    NotFoundError,
+    SearchAnswer,
+    SearchRequest,
+    StoredPicture,
+)
+
+PLAIN = Transform(32, "exact", 32, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+WIDTH = 8
+
+
+def vector(data: bytes) -> np.ndarray:
+    """A unit vector of the content."""
+    seed = int.from_bytes(hashlib.sha256(data).digest()[:8], "little")
+    numbers = np.random.default_rng(seed).normal(size=WIDTH).astype(np.float32)
+    return numbers / np.linalg.norm(numbers)
+
+
+class FakeService:
+    """Searches a folder of pictures; `before` is called at every batch, `slow` are seconds that each takes."""
+
+    def __init__(self, root: Path, *, slow: float = 0.0, before: Callable[[], None] = lambda: None):
+        self.root, self.slow, self.before = root, slow, before
+        self.files = {content_id(path.read_bytes()): path.name for path in sorted(root.glob("*.*"))}
+        self.encoded: dict[str, np.ndarray] = {}
+        self.batches: list[int] = []
+        self.threads: set[int] = set()
+        self.encodings, self.closed, self.warmed = 0, False, threading.Event()
+
+    def search(self, requests: Sequence[SearchRequest], clock) -> list[SearchAnswer | ComposirError]:
+        self.threads.add(threading.get_ident())
+        self.batches.append(len(requests))
+        self.before()
+        time.sleep(self.slow)
+        return [self._one(request, clock) for request in requests]
+
+    def _one(self, request: SearchRequest, clock) -> SearchAnswer | ComposirError:
+        if request.text == "explode":
+            raise RuntimeError("a bug, with a secret in it")
+        if request.where and "=" not in request.where:
+            return ComposirError(f"filter {request.where!r} compares nothing")
+        with clock("compose"):
+            query = np.zeros(WIDTH, dtype=np.float32)
+            if request.reference is not None:
+                query = query + self._reference(request.reference)
+            if request.text:
+                query = query + (request.alpha or 0.5) * vector(request.text.encode())
+        with clock("search"):
+            scored = sorted((-float(vector(i.encode()) @ query), i) for i in self.files)
+        start = int(request.cursor, 16) if request.cursor and request.cursor.isalnum() else 0
+        page = scored[start : start + request.k]
+        hits = tuple(
+            FoundPicture(start + n, i, self.files[i], -score, {"composed": -score}, {"price": 1.5})
+            for n, (score, i) in enumerate(page, start=1)
+        )
+        more = f"{start + request.k:x}" if start + request.k < len(scored) else None
+        return SearchAnswer(hits, request.method or "fake", "1", more)
+
+    def _reference(self, reference) -> np.ndarray:
+        if reference.tensor is not None:
+            return reference.tensor.mean() * np.ones(WIDTH, dtype=np.float32)
+        if reference.id not in self.encoded:
+            assert reference.pixels is not None, "asked to search with a picture that is neither known nor decoded"
+            self.encodings += 1
+            self.encoded[reference.id] = vector(reference.pixels.tobytes())
+        return self.encoded[reference.id]
+
+    def embed_texts(self, texts, method, clock):
+        self._check(method)
+        return np.stack([vector(text.encode()) for text in texts])[:, None]
+
+    def embed_pictures(self, pixels, method, clock):
+        self._check(method)
+        return np.stack([vector(one.tobytes()) for one in pixels])[:, None]
+
+    def transform(self, side, method) -> Transform:
+        self._check(method)
+        return PLAIN
+
+    def knows(self, reference: str, request: SearchRequest) -> bool:
+        self._check(request.method)
+        return reference in self.encoded
+
+    def picture(self, id: str) -> StoredPicture:
+        if id not in self.files:
+            raise NotFoundError(f"the gallery has no picture {id}")
+        return StoredPicture(id, self.root, (self.files[id],))
+
+    def methods(self) -> Sequence[MethodInfo]:
+        return [MethodInfo("fake", ("alpha",), "key", True)]
+
+    def info(self) -> GalleryInfo:
+        columns: Mapping[str, str] = {"price": "double"}
+        return GalleryInfo("fakes", len(self.files), "1", "key", "fake", "none", columns)
+
+    def warm(self) -> None:
+        self.before()
+        self.warmed.set()
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _check(self, method: str | None) -> None:
+        if method not in (None, "fake"):
+            raise NotFoundError(f"no method {method!r}; known: 'fake'")
