@@ -10,9 +10,9 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
+from composir.gallery.scan import printable
 from composir.methods.slerp import slerp
 from composir.similarity import maxsim
-from composir.types import Item
 
 
 def test_shapes_are_checked_at_every_call():
@@ -21,7 +21,7 @@ def test_shapes_are_checked_at_every_call():
     with pytest.raises(TypeCheckError, match="alpha"):
         slerp(torch.zeros(2, 4), torch.zeros(2, 4), torch.zeros(3))
     with pytest.raises(TypeCheckError, match="path"):
-        Item("id", 3)
+        printable(3)
 
 
 # 192.0.2.0/24 and 2001:db8::/32 are reserved for documentation: nobody would answer, but a guard must come first.

@@ -99,7 +99,7 @@ def weights_hash(method: Method) -> str:
 
 
 def _transform(transform: Transform) -> dict[str, Any]:
-    return {key: plain(value) for key, value in asdict(transform).items()}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(transform).items()}
 
 
 def _checkpoint(method: Method) -> dict[str, Any] | None:
