@@ -1,10 +1,12 @@
 """Indexing throughput over the bare forward pass, at an encoder of ViT-B/32's size; writes results/speed_index.json.
 
-python benchmarks/speed_index.py [--pictures 384] [--rounds 3]
+python benchmarks/speed_index.py [--pictures 768] [--rounds 4]
 
-Both encode the same pictures in batches of 32 on the same cores, in turn: the bare pass from tensors that are already
-decoded and normalised, indexing from JPEG files to a finished gallery (scan, hash, decode, encode, commit, report). The
-decoding processes are made ready before, as `composir index` does while it loads the backbone.
+Both encode the same pictures in batches of 32 on the same cores, each round as bare, indexed, indexed, bare, so that a
+machine that grows faster or slower meanwhile favours neither; a round's ratio is that of the sums. The bare pass goes
+from tensors that are already decoded and normalised, indexing from JPEG files to a finished gallery (scan, hash, decode,
+encode, commit, report). The decoding processes are made ready before, as `composir index` does while it loads the
+backbone.
 """
 
 from __future__ import annotations
@@ -65,8 +67,8 @@ def indexed(method: Method, pictures: Path, gallery_path: Path, workers: int | N
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=384)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pictures", type=int, default=768)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args()
     method = vit_b_32()
@@ -80,20 +82,22 @@ def main() -> None:
         batches = [transform.normalise(b.pixels) for b in pixel_batches(read, names, transform, BATCH, workers=0)]
         bare(method, batches[:2])
         prepare()
-        pairs = []
+        rounds = []
         for turn in range(options.rounds):
-            pairs.append(
-                (bare(method, batches), indexed(method, pictures, Path(scratch) / f"{turn}.gallery", options.workers))
+            first, *both = (
+                bare(method, batches),
+                *(indexed(method, pictures, Path(scratch) / f"{turn}-{i}.gallery", options.workers) for i in range(2)),
             )
-    ratios = [b / i for b, i in pairs]
-    rates = [options.pictures / i for _, i in pairs]
+            rounds.append((first, *both, bare(method, batches)))
+    ratios = [(b1 + b2) / (i1 + i2) for b1, i1, i2, b2 in rounds]
+    rates = [2 * options.pictures / (i1 + i2) for _, i1, i2, _ in rounds]
     value = f"{spread(rates)['median']:.1f} images/s"
     write(
         "speed_index",
         {
             "machine": machine(),
             "protocol": f"{options.pictures} JPEG of 512 px, batch {BATCH}, float32, random weights of ViT-B/32's size",
-            "pairs_bare_indexed_s": pairs,
+            "rounds_bare_indexed_indexed_bare_s": rounds,
             "ratio": spread(ratios),
             "rows": [
                 {
