@@ -14,14 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bi_blip4cir_tables
+import tat_tables
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = (
     "README.md",
     "docs/wardrobe.md",
     "docs/methods/slerp.md",
+    "docs/methods/tat.md",
+    "docs/methods/bi-blip4cir.md",
+    "docs/backbones.md",
     "docs/speed.md",
     "src/composir/backbones/embedded/wardrobe-clip/README.md",
+    "src/composir/backbones/embedded/wardrobe-blip/README.md",
 )
 MARK = re.compile(r"(<!-- figures ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
@@ -133,6 +140,39 @@ def speed() -> str:
     return table(["what", "measured", "against, in the same run", "ratio"], rows)
 
 
+def of_set(name: str) -> dict[str, Any]:
+    """What was measured on one data set; each may be measured alone."""
+    found = load("bi_blip4cir")["sets"].get(name)
+    if found is None:
+        raise FileNotFoundError
+    return found
+
+
+def bi_blip4cir(name: str) -> str:
+    """All variants on one data set, and what the numbers are of."""
+    found = of_set(name)
+    return f"{table(*bi_blip4cir_tables.scores(found))}\n{bi_blip4cir_tables.note(found)}\n"
+
+
+def bi_blip4cir_orderings(name: str) -> str:
+    """Which of the paper's orderings hold on one data set."""
+    return table(*bi_blip4cir_tables.orderings(of_set(name)))
+
+
+def bi_blip4cir_seeds() -> str:
+    """Single seeds on every data set."""
+    found = load("bi_blip4cir")["sets"]
+    return "\n".join(f"{name}:\n\n{table(*bi_blip4cir_tables.seeds(own))}" for name, own in found.items())
+
+
+def reversed_loss() -> str:
+    """Time and memory beside the naive form, on every device that it was measured on."""
+    rows = [row for path in sorted(RESULTS.glob("speed_reversed_loss*.json")) for row in load(path.stem)["rows"]]
+    if not rows:
+        raise FileNotFoundError
+    return table(*bi_blip4cir_tables.reversed_loss(rows))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "families": families,
     "concepts": concepts,
@@ -143,12 +183,30 @@ TABLES: dict[str, Callable[[], str]] = {
     "blip-families": blip_families,
     "blip-matching": blip_matching,
     "speed": speed,
+    "tat-scores": lambda: table(*tat_tables.scores(load("tat"))),
+    "tat-differences": lambda: table(*tat_tables.differences(load("tat"))),
+    "tat-choices": lambda: table(*tat_tables.choices(load("tat"))),
+    "tat-gaps": lambda: table(*tat_tables.gaps(load("tat"))),
+    "reversed-loss": reversed_loss,
+    "bi-blip4cir-wardrobe": lambda: bi_blip4cir("wardrobe"),
+    "bi-blip4cir-wardrobe-orderings": lambda: bi_blip4cir_orderings("wardrobe"),
+    "bi-blip4cir-myntra": lambda: bi_blip4cir("myntra"),
+    "bi-blip4cir-myntra-orderings": lambda: bi_blip4cir_orderings("myntra"),
+    "bi-blip4cir-seeds": bi_blip4cir_seeds,
 }
+
+
+def made(name: str) -> str:
+    """A table, or that nobody has measured it yet."""
+    try:
+        return TABLES[name]()
+    except FileNotFoundError:
+        return "(not measured yet)\n"
 
 
 def rendered(text: str) -> str:
     """A page with every table made anew."""
-    return MARK.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}{m[3]}", text)
+    return MARK.sub(lambda m: f"{m[1]}{made(m[2])}{m[3]}", text)
 
 
 def main() -> int:

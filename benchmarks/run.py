@@ -1,23 +1,57 @@
-"""Every benchmark, one after the other, then the pages: python benchmarks/run.py."""
+"""Every benchmark, one after the other, then the pages.
+
+python benchmarks/run.py [--myntra FOLDER]
+
+FOLDER is what prepare_myntra.py wrote; without it, figures on photographs are left as they are. Long runs keep their parts
+under runs/ and go on where they were cut off.
+"""
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
 COMPOSIR = str(Path(sys.executable).with_name("composir"))
-STEPS = (
-    [COMPOSIR, "demo"],
-    [sys.executable, str(HERE.parent / "docs" / "pictures.py")],
-    [sys.executable, str(HERE / "wardrobe_quality.py")],
-    [sys.executable, str(HERE / "speed_draw.py")],
-    [sys.executable, str(HERE / "speed_index.py")],
-    [sys.executable, str(HERE / "speed_start.py")],
-    [sys.executable, str(HERE / "render.py")],
-)
+BLIP = ("--backbone", "wardrobe-blip", "--out", "wardrobe_blip_quality")
 
-for step in STEPS:
-    print("$", *step, flush=True)
-    subprocess.run(step, check=True, cwd=HERE.parent)
+
+def step(name: str, *arguments: str) -> list[str]:
+    """The command of one benchmark."""
+    return [sys.executable, str(HERE / f"{name}.py"), *arguments]
+
+
+def steps(myntra: str | None) -> list[list[str]]:
+    """All commands, in order."""
+    photographs = (
+        [] if myntra is None else [step(name, "--myntra", myntra) for name in ("tat_wardrobe", "bi_blip4cir_quality")]
+    )
+    return [
+        [COMPOSIR, "demo"],
+        [sys.executable, str(HERE.parent / "docs" / "pictures.py")],
+        step("wardrobe_quality"),
+        step("wardrobe_quality", *BLIP),
+        step("wardrobe_matching"),
+        step("speed_draw"),
+        step("speed_evaluation"),
+        step("speed_index"),
+        step("speed_reversed_loss"),
+        step("speed_start"),
+        *photographs,
+        step("render"),
+    ]
+
+
+def main() -> None:
+    """Run them; the first that fails ends it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--myntra", help="Folder written by prepare_myntra.py.")
+    for command in steps(parser.parse_args().myntra):
+        print("$", *command, flush=True)
+        subprocess.run(command, check=True, cwd=HERE.parent)
+
+
+if __name__ == "__main__":
+    main()
