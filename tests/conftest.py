@@ -72,7 +72,10 @@ def _require_here(host: str | bytes | None) -> None:
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of test data that is too large to commit; tests that need it are skipped where it is absent."""
-    folder = Path(os.environ.get("COMPOSIR_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+    named = os.environ.get("COMPOSIR_TEST_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if named and not folder.is_dir():
+        pytest.fail(f"COMPOSIR_TEST_DATA names {folder}, which is no folder")
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set COMPOSIR_TEST_DATA to where it lies")
     return folder

@@ -49,6 +49,11 @@ def test_version(cli):
     assert cli("--version").out == f"composir {composir.__version__}\n"
 
 
+def test_python_runs_it_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "composir", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"composir {composir.__version__}\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
