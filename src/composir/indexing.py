@@ -73,7 +73,8 @@ def index_folder(
 
     Args:
         gallery: Of the method's gallery key.
-        method: Its gallery side encodes. One that came from a checkpoint is what the gallery remembers from then on.
+        method: Its gallery side encodes, and the gallery remembers it from then on, unless it remembers a checkpoint
+            and this one comes from none.
         root: The folder; the one indexed before, or the place it was moved to.
         batch_size: Pictures encoded at once.
         workers: Decoding processes, see `pixel_batches`.
@@ -94,7 +95,9 @@ def index_folder(
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
-        if loaded_from(method):  # one that was moved, or trained on without a change of the gallery side
+        # Another of the same gallery key, or a checkpoint that was moved or trained on: searches ask the last one. But a
+        # method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights.
+        if loaded_from(method) or not gallery.manifest.checkpoint:
             gallery.remember(replace(gallery.manifest, **_maker(method)))
         if verify:
             gallery.drop_images(gallery.damaged())

@@ -108,6 +108,13 @@ class Task:
     wording: Wording = Wording()
     gallery_name: str = ""
 
+    def drops(self, query: Query) -> str | None:
+        """The picture that cannot be a target of the query: its reference, where that is taken out of a ranking.
+
+        Within subsets it always is.
+        """
+        return query.reference if self.drop_reference or query.subset else None
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

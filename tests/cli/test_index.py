@@ -105,7 +105,22 @@ def test_the_gallery_remembers_backbone_and_method(cli, pictures, tmp_path):
     assert cli("index", root, "--gallery", tmp_path / "g", "--method", "sum", *TINY).code == 0
     manifest = Gallery.open(tmp_path / "g").manifest
     assert (manifest.method, manifest.backbone, manifest.root) == ("sum", "clip-tiny", str(root))
-    assert cli("index", root, "--gallery", tmp_path / "g", "--method", "slerp", "--workers", 0).code == 0
+    again = cli("index", root, "--gallery", tmp_path / "g", "--method", "slerp", "--workers", 0)
+    assert (again.code, Gallery.open(tmp_path / "g").manifest.method) == (0, "slerp")
+    assert "0 encoded" in again.out
+    kept = cli("index", root, "--gallery", tmp_path / "g", "--workers", 0)
+    assert (kept.code, Gallery.open(tmp_path / "g").manifest.method) == (0, "slerp")
+
+
+def test_a_damaged_table_is_one_line_with_the_remedy(cli, pictures, tmp_path):
+    cli("index", pictures(3), "--gallery", tmp_path / "g", "--workers", 0, *TINY)
+    for part in (tmp_path / "g").glob("images.lance/data/*.lance"):
+        part.write_bytes(part.read_bytes()[:100])
+    done = cli("search", "--gallery", tmp_path / "g", "--text", "red")
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "is damaged" in done.err
+    assert "composir index" in done.err
 
 
 def test_a_trained_run_is_named_once_and_remembered(cli, pictures, tmp_path):

@@ -132,6 +132,23 @@ def test_several_targets_shrink(data, signs, subset_class):
     assert result.content["tasks"][0]["metrics"]["Recall@5"] == 100 * rows["both"]["Recall@5"]
 
 
+@pytest.mark.parametrize("subset", [False, True])
+def test_a_query_whose_target_is_its_reference_needs_partial(data, signs, subset_class, subset):
+    """Where references are taken out, such a query asks for nothing; within a subset they always are."""
+    ids = data.ids("test")[:12]
+    members = ids[:3] if subset else ()
+    good = Query("good", ids[0], ("is red",), (ids[1],), subset=members)
+    same = Query("same", ids[2], ("is red",), (ids[2],), subset=members)
+    more = Query("more", ids[1], ("is red",), (ids[1], ids[2]), subset=members)
+    metrics = ("R@1", "Rs@1") if subset else ("R@1",)
+    dataset = subset_class(data, Task("t", ids, (good, same, more), metrics, drop_reference=not subset))
+    with pytest.raises(Exception, match=r"query same of 't' .*: its target .* is the reference too.*--partial"):
+        evaluate(signs, dataset, "test", workers=0)
+    content = evaluate(signs, dataset, "test", workers=0, partial=True).content
+    assert content["protocol"]["missing"]["query_ids"] == {"t": ["same"]}
+    assert content["tasks"][0]["queries"] == 2
+
+
 def test_what_annotations_name_outside_the_gallery_needs_partial(data, signs, subset_class):
     ids = data.ids("test")[:12]
     queries = (Query("good", ids[0], ("is red",), (ids[1],)), Query("stray", ids[0], ("is red",), ("nowhere",)))

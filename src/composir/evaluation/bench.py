@@ -105,8 +105,8 @@ def tasks_of(dataset: Dataset, split: str, *, partial: bool = False) -> list[Tas
         raise DataError(f"{dataset.name} {split}: {empty} holds no queries or no gallery; nothing can be ranked")
     if any(task.hidden for task in tasks):
         raise DataError(
-            f"the targets of {dataset.name} {split} are not public; evaluate another split, or write the files for the "
-            f"benchmark's server with `composir submit`"
+            f"the targets of {dataset.name} {split} are not public; evaluate another split (for cirr and circo "
+            "`composir submit` writes the files that their servers score)"
         )
     if not partial:
         _refuse_gaps(dataset, cast("Split", split), tasks)
@@ -123,9 +123,10 @@ def _refuse_gaps(dataset: Dataset, split: Split, tasks: Sequence[Task]) -> None:
         files = ", ".join(map(str, dataset.files_of(split))) if isinstance(dataset, FileDataset) else dataset.name
         query = next(q for task in tasks if task.name == astray.task for q in task.queries if q.id == astray.query)
         at = f"query {astray.query} of {astray.task!r} (reference {query.reference}, {query.captions[0][:60]!r})"
+        check = f"composir data check {dataset.name} {getattr(dataset, 'root', 'ROOT')}"
         raise DataError(
-            f"{files}: {at}: its {astray.role} {astray.image} {astray.why}; mend the annotations "
-            f"(`composir data check {dataset.name}` lists all such), or {hint}"
+            f"{files}: {at}: its {astray.role} {astray.image} {astray.why}; mend the annotations (`{check}`, with the "
+            f"same options, lists all such), or {hint}"
         )
 
 

@@ -71,7 +71,7 @@ def lacking(missing: Mapping[str, Any]) -> str:
 
 
 def without(task: Task, gone: Collection[str]) -> Left:
-    """The task without some pictures, and without what its annotations name outside its gallery.
+    """The task without some pictures, and without what its annotations name outside its gallery or what is taken out.
 
     Raises:
         DataError: No query or no gallery is left.
@@ -82,11 +82,12 @@ def without(task: Task, gone: Collection[str]) -> Left:
     whole = len(gallery) == len(task.gallery)
     for place, query in enumerate(task.queries):
         subset = tuple(i for i in query.subset if i in known)
-        there = [target for target in query.targets if target in known]
+        targets = tuple(target for target in query.targets if target != task.drops(query))
+        there = [target for target in targets if target in known]
         whole &= len(there) == len(query.targets) and len(subset) == len(query.subset) and query.reference not in gone
         if query.reference not in gone and (there or task.hidden):
             places.append(place)
-            queries.append(replace(query, subset=subset))
+            queries.append(replace(query, subset=subset, targets=targets))
     if not queries:
         raise DataError(
             f"{task.name}: of {len(task.queries):,} queries none is left without {len(gone):,} missing pictures; "

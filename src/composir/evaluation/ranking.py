@@ -49,8 +49,8 @@ def rank(
         raise ComposirError(f"task {task.name!r} has no queries; nothing can be ranked")
     if task.hidden:
         raise ComposirError(
-            f"the targets of {task.name!r} are not public; rank its val split, or write a file for the benchmark's "
-            "server with `composir submit`"
+            f"the targets of {task.name!r} are not public; rank its val split (for cirr and circo `composir submit` "
+            "writes the files that their servers score)"
         )
     if gallery is None:
         gallery = encode(method, dataset, task.gallery, "gallery", batch_size=batch_size)

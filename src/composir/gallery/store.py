@@ -242,7 +242,14 @@ class Gallery:
             return table.search().select(columns).limit(None).to_arrow()
         except (OSError, RuntimeError):  # compacted away under our hands: take the newer version
             table.checkout_latest()
+        try:
             return table.search().select(columns).limit(None).to_arrow()
+        except (OSError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise GalleryError(
+                f"{self.path} is damaged, its table {table.name!r} cannot be read ({reason}); remove {self.path} and "
+                f"index again: composir index {self.manifest.root} --gallery {self.path}"
+            ) from error
 
 
 def is_gallery(path: Path) -> bool:

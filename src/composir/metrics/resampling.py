@@ -53,11 +53,6 @@ def bootstrap_interval(
         draws: Resamples.
         seed: Fixes them.
     """
-    known = values[~np.isnan(values)]
-    if len(known) and known.min() == known.max() and known[0] in (0, 1):
-        spread = NormalDist().inv_cdf((1 + level) / 2) ** 2
-        rest = spread / (len(known) + spread)
-        return (0.0, rest) if known[0] == 0 else (1 - rest, 1.0)
     return bootstrap_mean_of_means([values], level, draws, seed)
 
 
@@ -65,6 +60,8 @@ def bootstrap_mean_of_means(
     tasks: Sequence[NDArray[np.float64]], level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean of several tasks' means (the papers' "Avg"), each task resampled alone.
+
+    Where within every task all values are 0, or all 1, it is the mean of Wilson's intervals.
 
     Args:
         tasks: For each (Q,) one value a query, of any Q; queries with NaN do not count. An average over several metrics
@@ -76,9 +73,19 @@ def bootstrap_mean_of_means(
     known = [values[~np.isnan(values)] for values in tasks]
     if not known or not all(map(len, known)):
         return float("nan"), float("nan")
+    if all(values.min() == values.max() and values[0] in (0, 1) for values in known):
+        ends = [_wilson(float(values[0]), len(values), level) for values in known]
+        return float(np.mean([low for low, _ in ends])), float(np.mean([high for _, high in ends]))
     rng = np.random.default_rng(seed)
     means = np.mean([_resampled_means(values, draws, rng) for values in known], axis=0)
     return _ends(means, level)
+
+
+def _wilson(share: float, count: int, level: float) -> tuple[float, float]:
+    """Wilson's interval of a share that is 0 or 1, out of `count`."""
+    spread = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    rest = spread / (count + spread)
+    return (0.0, rest) if share == 0 else (1 - rest, 1.0)
 
 
 def paired_test(

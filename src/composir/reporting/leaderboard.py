@@ -138,4 +138,9 @@ def _legend(found: dict[Column, list[Cell]]) -> Html:
             "†: measured on other queries or pictures than the best of its column, or on an incomplete set, and so not "
             "compared with it. "
         )
-    return tag("p", said, "Intervals are percentile bootstraps over queries.", class_="legend")
+    return tag(
+        "p",
+        said,
+        "Intervals are percentile bootstraps over queries; Wilson's where all score 0, or all 1.",
+        class_="legend",
+    )

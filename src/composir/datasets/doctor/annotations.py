@@ -112,6 +112,6 @@ class Annotations:
                 for role, image in roles:
                     if image not in gallery:
                         yield Astray(self.split, task.name, query.id, role, image, "is not in the gallery")
-                if task.drop_reference and query.reference in query.targets:
+                if task.drops(query) in query.targets:
                     why = "is the reference too, which is taken out of the ranking"
                     yield Astray(self.split, task.name, query.id, "target", query.reference, why)

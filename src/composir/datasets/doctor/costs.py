@@ -75,7 +75,8 @@ def costs(annotations: Iterable[Annotations], gone: Collection[str]) -> tuple[li
             gallery = set(task.gallery)
             tally = _Tally(f"{said.split} {task.name}", blame)
             for query in task.queries:
-                tally.add(query, {i for i in (*query.targets, *query.subset) if i in gone or i not in gallery})
+                named = (*query.targets, *query.subset)
+                tally.add(query, {i for i in named if i in gone or i not in gallery or i == task.drops(query)})
             lost = tuple(image for image in task.gallery if image in gone)
             for image in lost:
                 blame[image].galleries.append(tally.place)
