@@ -95,7 +95,7 @@ def index_folder(
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
-        # Another of the same gallery key, or a checkpoint that was moved or trained on: searches ask the last one. But a
+        # Another of the same gallery key, or a checkpoint that was moved or trained on: searches ask the last one. A
         # method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights.
         if loaded_from(method) or not gallery.manifest.checkpoint:
             gallery.remember(replace(gallery.manifest, **_maker(method)))
