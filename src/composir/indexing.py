@@ -95,10 +95,7 @@ def index_folder(
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
-        # Another of the same gallery key, or a checkpoint that was moved or trained on: searches ask the last one. A
-        # method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights.
-        if loaded_from(method) or not gallery.manifest.checkpoint:
-            gallery.remember(replace(gallery.manifest, **_maker(method)))
+        _remember(gallery, method)
         if verify:
             gallery.drop_images(gallery.damaged())
         scan, before = walk(root, follow_symlinks=follow_symlinks), gallery.files()
@@ -143,6 +140,15 @@ def require(gallery: Gallery, method: Method) -> None:
     origin = loaded_from(method)
     checkpoint = str(origin.path) if origin else ""
     gallery.require(method.gallery_key(), method.name, method.backbone.source.name, checkpoint)
+
+
+def _remember(gallery: Gallery, method: Method) -> None:
+    """Let searches ask the method named last: another of the same gallery key, or a checkpoint that was moved.
+
+    A method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights.
+    """
+    if loaded_from(method) or not gallery.manifest.checkpoint:
+        gallery.remember(replace(gallery.manifest, **_maker(method)))
 
 
 def _maker(method: Method) -> dict[str, Any]:
