@@ -110,16 +110,25 @@ IDS = st.sampled_from("abcdefgh")
 FEW = st.lists(IDS, max_size=4, unique=True).map(tuple)
 
 
-@given(st.lists(st.tuples(IDS, FEW, FEW), min_size=1, max_size=5), st.sets(IDS, min_size=1), st.sets(IDS))
-def test_costs_equal_a_slow_count(rows, gallery, gone):
+@given(
+    st.lists(st.tuples(IDS, FEW, FEW), min_size=1, max_size=5), st.sets(IDS, min_size=1), st.sets(IDS), st.booleans()
+)
+def test_costs_equal_a_slow_count(rows, gallery, gone, drop):
     queries = tuple(Query(str(i), row[0], ("x",), *row[1:]) for i, row in enumerate(rows))
-    task = Task("t", tuple(sorted(gallery)), queries, ("R@1",), False)
+    task = Task("t", tuple(sorted(gallery)), queries, ("R@1",), drop)
     pairs = [Pair(str(i), image, ("x",)) for i, image in enumerate("abca")]
     said = Annotations("val", [task], task.queries, pairs)
     (of_task, of_triplets, of_pairs), blame = costs([said], gone)
-    for cost, away in ((of_task, gone | (set("abcdefgh") - set(task.gallery))), (of_triplets, gone)):
+    outside = gone | (set("abcdefgh") - set(task.gallery))
+
+    def unranked(q):
+        """What cannot be a target: also the reference, where it is taken out, as it always is within a subset."""
+        return outside | ({q.reference} if drop or q.subset else set())
+
+    for cost, away_of in ((of_task, unranked), (of_triplets, lambda _: gone)):
         lost, targets, members = [], [], []
         for q in task.queries:
+            away = away_of(q)
             if q.reference in gone or (q.targets and all(t in away for t in q.targets)):
                 lost.append(q.id)
                 continue
@@ -130,11 +139,10 @@ def test_costs_equal_a_slow_count(rows, gallery, gone):
         assert (cost.lost, cost.fewer_targets, cost.fewer_members) == (tuple(lost), tuple(targets), tuple(members))
     assert of_task.gallery_lost == tuple(i for i in task.gallery if i in gone)
     assert of_pairs.lost == tuple(p.id for p in pairs if p.image in gone)
-    away = gone | (set("abcdefgh") - set(task.gallery))
     for image in gone:
         said_lost, said_fewer, said_members = [], [], []
         for q in task.queries:
-            all_gone = bool(q.targets) and all(t in away for t in q.targets)
+            all_gone = bool(q.targets) and all(t in unranked(q) for t in q.targets)
             said_lost += [q.id] * ((q.reference == image) + (image in q.targets and all_gone))
             said_fewer += [q.id] * (image in q.targets and not all_gone)
             said_members += [q.id] * (image in q.subset and image != q.reference and image not in q.targets)
