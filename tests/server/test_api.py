@@ -83,6 +83,17 @@ def test_a_form_takes_lists_and_objects(client, make_jpeg):
     assert answer.status_code == 200, answer.text
 
 
+def test_a_form_may_be_as_full_as_its_description_allows(client, make_jpeg):
+    """Every list at its longest; one value more is told by the field's name, ten thousand are not read."""
+    ids = [f"{i:032x}" for i in range(33)]
+    full = {"text": "a", "k": "3", "alpha": "0.5", "without": ["b"] * 8, "keep": ids[:32], "avoid": ids[:32]}
+    ask = lambda fields: client.post("/v1/search", files={"image": make_jpeg(1)}, data=fields)  # noqa: E731
+    assert ask(full).status_code == 200
+    refused = ask({**full, "avoid": ids})
+    assert (refused.status_code, "avoid" in refused.text) == (422, True)
+    assert ask({**full, "avoid": ids * 300}).status_code == 413
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

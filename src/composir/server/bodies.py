@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any, TypeVar
 
+from annotated_types import MaxLen
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from composir.server.errors import ApiError, from_validation
 from composir.server.settings import Settings
@@ -32,7 +34,7 @@ async def read_body(
         except ValidationError as error:
             raise from_validation(error) from None
     if kind == FORM:
-        read = await read_form(given, request.stream(), settings.max_fields, settings.max_field_bytes)
+        read = await read_form(given, request.stream(), most_parts(form), settings.max_field_bytes)
         if read.file is None:
             raise ApiError(422, f"the form has no file in the field {FILE!r}; without a picture, send JSON")
         try:
@@ -42,11 +44,26 @@ async def read_body(
     raise ApiError(415, f"send {JSON} or {FORM}, not {kind[:80] or 'a body without Content-Type'!r}")
 
 
+def most_parts(form: type[BaseModel]) -> int:
+    """Parts at which reading a form ends: twice what its model allows, so that the model tells which field is over.
+
+    A list is sent as one part for each of its values.
+    """
+    parts = 1  # the picture
+    for field in form.model_fields.values():
+        parts += max(m.max_length for m in field.metadata if isinstance(m, MaxLen)) if _is_list(field) else 1
+    return 2 * parts
+
+
+def _is_list(field: FieldInfo | None) -> bool:
+    return field is not None and str(field.annotation).startswith(("list", "typing.List"))
+
+
 def _value(form: type[BaseModel], name: str, texts: list[str]) -> Any:
     """A list for a field that is a list, what JSON says for one that is an object, else the one text."""
     field = form.model_fields.get(name)
     kind = str(field.annotation) if field else ""
-    if kind.startswith(("list", "typing.List")):
+    if _is_list(field):
         return texts
     if len(texts) > 1:
         raise ApiError(422, f"{name[:80]}: the form has this field {len(texts)} times")

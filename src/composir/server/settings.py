@@ -49,7 +49,6 @@ class Settings(BaseModel):
     max_buffered_bytes: Bytes = Field(400 * 2**20, description="Bytes of all requests' bodies together.")
     body_seconds: Seconds = Field(30.0, description="Seconds within which a body must have arrived.")
     header_seconds: Seconds = Field(10.0, description="Seconds within which a request's head must have arrived.")
-    max_fields: Count = Field(32, description="Fields of a form.")
     max_field_bytes: Bytes = Field(65_536, description="Bytes of one field that is not a file.")
     max_connections: Count = Field(256, description="Connections at once; further ones are answered with 503.")
 
