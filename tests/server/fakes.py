@@ -16,11 +16,13 @@ from composir.gallery.scan import content_id
 from composir.server.service import (
     FoundPicture,
     GalleryInfo,
+    KnownQuery,
     MethodInfo,
     NotFoundError,
     SearchAnswer,
     SearchRequest,
     StoredPicture,
+    Verdict,
 )
 
 PLAIN = Transform(32, "exact", 32, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -41,6 +43,7 @@ class FakeService:
         self.root, self.slow, self.before = root, slow, before
         self.files = {content_id(path.read_bytes()): path.name for path in sorted(root.glob("*.*"))}
         self.encoded: dict[str, np.ndarray] = {}
+        self.verdicts: dict[tuple[str, str], tuple[Verdict, bytes | None]] = {}
         self.batches: list[int] = []
         self.threads: set[int] = set()
         self.encodings, self.closed, self.warmed = 0, False, threading.Event()
@@ -72,7 +75,9 @@ class FakeService:
             for n, (score, i) in enumerate(page, start=1)
         )
         more = f"{start + request.k:x}" if start + request.k < len(scored) else None
-        return SearchAnswer(hits, request.method or "fake", "1", more)
+        places = {i: rank for rank, (_, i) in enumerate(scored, start=1)}
+        ranks = {i: places[i] for i in request.targets if i in places}
+        return SearchAnswer(hits, request.method or "fake", "1", more, len(scored), ranks)
 
     def _reference(self, reference) -> np.ndarray:
         if reference.tensor is not None:
@@ -109,7 +114,18 @@ class FakeService:
 
     def info(self) -> GalleryInfo:
         columns: Mapping[str, str] = {"price": "double"}
-        return GalleryInfo("fakes", len(self.files), "1", "key", "fake", "none", columns)
+        return GalleryInfo("fakes", len(self.files), "1", "key", "fake", "none", columns, "fakes val", True)
+
+    def queries(self, start: int, count: int) -> tuple[int, Sequence[KnownQuery]]:
+        ids = list(self.files)
+        known = [KnownQuery(str(n), own, f"like {n}", (ids[n - 1],)) for n, own in enumerate(ids)]
+        return len(known), known[start : start + count]
+
+    def judge(self, verdict: Verdict, upload: bytes | None) -> tuple[int, str]:
+        for own in (*verdict.right, *verdict.wrong):
+            self.picture(own)
+        self.verdicts[verdict.reference, verdict.text] = (verdict, upload)
+        return len(self.verdicts), "judged"
 
     def warm(self) -> None:
         self.before()

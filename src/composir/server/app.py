@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import composir
-from composir.server import documented, errors, operations, routes
+from composir.server import documented, errors, operations, routes, study
 from composir.server.frame import Frame
 from composir.server.guard import Guard
 from composir.server.lifecycle import Lifecycle
@@ -38,6 +38,7 @@ def create_app(settings: Settings, service: Service) -> FastAPI:
     app.state.settings, app.state.service = settings, service
     app.state.telemetry, app.state.life = Telemetry(), Lifecycle()
     app.include_router(routes.router)
+    app.include_router(study.router)
     app.include_router(operations.router)
     errors.install(app)
     documented.install(app, bool(settings.api_keys))

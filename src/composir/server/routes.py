@@ -59,6 +59,8 @@ async def search(request: Request) -> schema.SearchAnswer:
         reference=asked.reference.id if asked.reference else None,
         gallery_version=answer.gallery_version,
         cursor=answer.cursor,
+        total=answer.total,
+        target_ranks=dict(answer.target_ranks),
     )
 
 
@@ -75,6 +77,9 @@ def _query(body: Any) -> SearchRequest:
         k=body.k,
         cursor=body.cursor,
         keep_reference=body.keep_reference,
+        reverse=body.reverse,
+        fold=body.fold,
+        targets=tuple(body.targets),
     )
 
 

@@ -112,6 +112,13 @@ class SearchOptions(_Strict):
         None, description="The `cursor` of an earlier answer to the same query: the hits that follow."
     )
     keep_reference: bool = Field(False, description="Rank the reference too, if it is in the gallery.")
+    reverse: bool = Field(
+        False, description="The picture is the target; find those which, changed as the words say, lead to it."
+    )
+    fold: bool = Field(False, description="Hide near-duplicates of better hits; each hit names those it hides.")
+    targets: Annotated[list[PictureId], Field(max_length=64)] = Field(
+        default_factory=list, description="Pictures whose ranks to tell, wherever they stand.", examples=[[]]
+    )
 
 
 class SearchBody(SearchOptions):
@@ -155,6 +162,7 @@ class Hit(BaseModel):
         examples=[{"image": 0.7, "text": 0.3, "composed": 0.83}],
     )  # fmt: skip
     metadata: dict[str, Scalar] = Field(default_factory=dict, examples=[{"brand": "x", "price": 39.0}])
+    folded: list[PictureId] = Field(default_factory=list, description="Near-duplicates hidden behind it.")
 
 
 class SearchAnswer(BaseModel):
@@ -165,6 +173,10 @@ class SearchAnswer(BaseModel):
     reference: PictureId | None = Field(None, description="Id of the picture, to ask again without sending it again.")
     gallery_version: str = Field(description="Which state of the gallery was searched.", examples=["7"])
     cursor: str | None = Field(None, description="Asks for the hits that follow; null at the end.")
+    total: int = Field(description="Pictures that were ranked: those that pass the filter.", examples=[2000])
+    target_ranks: dict[PictureId, int] = Field(
+        default_factory=dict, description="Rank of each of `targets` that was ranked, from 1, near-duplicates counted."
+    )
 
 
 class TextItem(_Strict):
@@ -282,6 +294,41 @@ class Gallery(BaseModel):
         default_factory=dict, description="What filters can name, with types.", examples=[{"price": "double"}]
     )
     fetch_urls: bool = Field(False, description="Whether a reference may be a web address.")
+    benchmark: str | None = Field(None, description="Whose queries /v1/queries tells, if any.", examples=["cirr val"])
+    judging: bool = Field(False, description="Whether /v1/judgements keeps what is sent.")
+
+
+class BenchmarkQuery(BaseModel):
+    """An annotated query of a benchmark whose pictures the gallery holds."""
+
+    id: str = Field(examples=["17"])
+    reference: PictureId
+    text: str = Field(examples=["is red with short sleeves"])
+    targets: list[PictureId] = Field(description="Right answers.")
+    subset: list[PictureId] = Field(default_factory=list, description="The small set it is also ranked in (CIRR).")
+
+
+class BenchmarkQueries(BaseModel):
+    """A page of queries."""
+
+    total: int = Field(examples=[4181])
+    queries: list[BenchmarkQuery]
+
+
+class Judgement(_Strict):
+    """What a person says of the answers to one query; sent again it takes the place of what was said before."""
+
+    reference: PictureId
+    text: Annotated[str, StringConstraints(max_length=1000, pattern=r"\S")] = Field(examples=["in red"])
+    right: Annotated[list[PictureId], Field(max_length=1000)] = Field(description="Pictures that fit.")
+    wrong: Annotated[list[PictureId], Field(max_length=1000)] = Field(description="Pictures that do not.")
+
+
+class Judged(BaseModel):
+    """What is kept."""
+
+    queries: int = Field(description="Judged queries in the set.", examples=[3])
+    folder: str = Field(description="Read by composir eval --data jsonl --root.", examples=["gallery-judged"])
 
 
 class State(BaseModel):

@@ -81,6 +81,9 @@ class SearchRequest:
         k: How many hits.
         cursor: Where an earlier answer left off, as it said.
         keep_reference: Rank the reference too, if it is in the gallery.
+        reverse: The picture is the target; references are looked for.
+        fold: Hide near-duplicates of better hits.
+        targets: Ids whose ranks to tell.
     """
 
     reference: Reference | None = None
@@ -95,11 +98,17 @@ class SearchRequest:
     k: int = 10
     cursor: str | None = None
     keep_reference: bool = False
+    reverse: bool = False
+    fold: bool = False
+    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FoundPicture:
-    """One hit; `why` has its similarity to "image", "text" and "composed" as far as the method tells them."""
+    """One hit; `why` has its similarity to "image", "text" and "composed" as far as the method tells them.
+
+    `folded` are the near-duplicates that it hides.
+    """
 
     rank: int
     id: str
@@ -107,16 +116,22 @@ class FoundPicture:
     score: float
     why: Mapping[str, float] = field(default_factory=dict)
     metadata: Mapping[str, Value] = field(default_factory=dict)
+    folded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SearchAnswer:
-    """Hits, best first; `cursor` asks for the next ones (letters, digits, _ and -; at most 1024), None at the end."""
+    """Hits, best first; `cursor` asks for the next ones (letters, digits, _ and -; at most 1024), None at the end.
+
+    `total` is how many pictures were ranked, `target_ranks` has the ranks of the request's targets among them.
+    """
 
     hits: tuple[FoundPicture, ...]
     method: str
     gallery_version: str
     cursor: str | None = None
+    total: int = 0
+    target_ranks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +148,10 @@ class MethodInfo:
 
 @dataclass(frozen=True, slots=True)
 class GalleryInfo:
-    """The gallery that is served; `columns` are what filters can name, with their types."""
+    """The gallery that is served; `columns` are what filters can name, with their types.
+
+    `benchmark` is whose queries `Service.queries` tells, `judging` whether `Service.judge` keeps anything.
+    """
 
     name: str
     pictures: int
@@ -142,6 +160,29 @@ class GalleryInfo:
     method: str
     backbone: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    benchmark: str | None = None
+    judging: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KnownQuery:
+    """A benchmark's query in ids of the gallery."""
+
+    id: str
+    reference: str
+    text: str
+    targets: tuple[str, ...]
+    subset: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a person says of the answers to one query."""
+
+    reference: str
+    text: str
+    right: tuple[str, ...]
+    wrong: tuple[str, ...]
 
 
 @runtime_checkable
@@ -196,6 +237,26 @@ class Service(Protocol):
 
     def info(self) -> GalleryInfo:
         """What is served."""
+        ...
+
+    def queries(self, start: int, count: int) -> tuple[int, Sequence[KnownQuery]]:
+        """How many queries the benchmark has, and `count` of them from `start` on; (0, []) without one."""
+        ...
+
+    def judge(self, verdict: Verdict, upload: bytes | None) -> tuple[int, str]:
+        """Keep a verdict; may take milliseconds and touch the disk, so it is called by a thread of its own.
+
+        Args:
+            verdict: It takes the place of an earlier one on the same reference and text.
+            upload: The file of a reference that is not in the gallery.
+
+        Returns:
+            Queries judged so far, and the folder that `composir eval --data jsonl --root` reads.
+
+        Raises:
+            NotFoundError: A picture that the gallery does not have.
+            ComposirError: Judging is off, or the folder cannot be written.
+        """
         ...
 
     def warm(self) -> None:

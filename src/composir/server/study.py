@@ -1,0 +1,57 @@
+"""The routes for studying a gallery: a benchmark's annotated queries, and people's verdicts on answers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from composir.server import documented, schema
+from composir.server.errors import ApiError
+from composir.server.parts import parts_of
+from composir.server.service import NotFoundError, Verdict
+
+router = APIRouter(prefix="/v1")
+MOST_QUERIES = 200  # told at once
+
+
+@router.get(
+    "/queries",
+    summary="Annotated queries of the gallery's benchmark",
+    response_model=schema.BenchmarkQueries,
+    responses=documented.problems(422),
+)
+async def queries(
+    request: Request,
+    start: Annotated[int, Query(ge=0, le=2**31, description="The first one, from 0.")] = 0,
+    count: Annotated[int, Query(ge=1, le=MOST_QUERIES, description="How many.")] = 50,
+) -> schema.BenchmarkQueries:
+    """What was annotated, with the right answers; none where the server was started without a benchmark."""
+    total, known = parts_of(request).service.queries(start, count)
+    return schema.BenchmarkQueries(total=total, queries=[schema.BenchmarkQuery(**asdict(query)) for query in known])
+
+
+@router.post(
+    "/judgements",
+    summary="Keep what a person says of answers",
+    response_model=schema.Judged,
+    responses=documented.problems(403, 404, 422),
+)
+async def judgements(request: Request, body: schema.Judgement) -> schema.Judged:
+    """Right and wrong answers of one query, written to a plain data set that `composir eval` reads."""
+    parts = parts_of(request)
+    if not parts.service.info().judging:
+        raise ApiError(403, "judging is switched off here", code="judging_is_off")
+    if both := sorted(set(body.right) & set(body.wrong)):
+        raise ApiError(422, f"{both[0]} is both right and wrong")
+    try:
+        parts.service.picture(body.reference)
+        upload = None
+    except NotFoundError:
+        found = parts.references.find(body.reference)  # raises where it is no upload either
+        upload = found if isinstance(found, bytes) else None
+    verdict = Verdict(body.reference, body.text.strip(), tuple(body.right), tuple(body.wrong))
+    count, folder = await asyncio.to_thread(parts.service.judge, verdict, upload)
+    return schema.Judged(queries=count, folder=folder)
