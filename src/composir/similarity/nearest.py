@@ -1,0 +1,228 @@
+"""The best rows of one query, exactly, out of a gallery in memory: approximate scores with a bound, then true ones.
+
+A quick pass scores every row with an error that is bounded. Only rows which that bound allows among the best are scored
+again, in double precision; so the answer is that of the slow obvious loop, equal scores in gallery order, and a row's
+score depends neither on its place nor on what else is in the gallery: pages of one ranking fit together while others
+add to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float16, Float32, Float64, Int
+from numpy.typing import NDArray
+
+from composir.errors import ComposirError
+
+CHUNK_BYTES = 32 * 2**20  # of a gallery converted to single precision at a time
+BLOCK = 64  # rows whose best approximate score is kept: a lower bound of the k-th best comes from these
+FEW = 8  # a share of 1/8 of the rows and less is scored directly
+UNIT = 2.0**-24  # relative error of one operation in single precision
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What is looked for: score(x) = sum over i of weight_i * max over t of vector_i . x_t.
+
+    A query of S vectors is S rows of weight 1/S: that is max-sim. Others may be added, such as words that must not
+    show.
+
+    Attributes:
+        vectors: (M, D) in single precision.
+        weights: (M,) of any sign.
+    """
+
+    vectors: Float32[NDArray, "M D"]
+    weights: Float64[NDArray, " M"]
+
+    @classmethod
+    def of(cls, query: Float[NDArray, "S D"]) -> Wanted:
+        """Plain max-sim of one query."""
+        rows = np.ascontiguousarray(query, dtype=np.float32)
+        return cls(rows, np.full(len(rows), 1.0 / len(rows)))
+
+    def plus(self, weight: float, query: Float[NDArray, "S D"]) -> Wanted:
+        """Another query added, with a weight."""
+        other = Wanted.of(query)
+        return Wanted(
+            np.concatenate([self.vectors, other.vectors]), np.concatenate([self.weights, weight * other.weights])
+        )
+
+    def merged(self) -> Wanted:
+        """The same scores for a gallery of one vector an item, where all is linear: one vector, of weight 1."""
+        return Wanted((self.weights @ self.vectors.astype(np.float64))[None].astype(np.float32), np.ones(1))
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A quick pass over a gallery."""
+
+    def __call__(self, wanted: Wanted) -> tuple[Float32[NDArray, " N"], float]:
+        """Approximate scores of all rows, and a bound on the error of each."""
+        ...
+
+
+class Nearest:
+    """A gallery, searched exactly; it keeps what it is given and, beside it, what its scorer keeps.
+
+    Args:
+        vectors: (N, T, D) half precision.
+        scorer: The quick pass; None = products in single precision.
+
+    Raises:
+        ComposirError: A vector that is not finite.
+    """
+
+    def __init__(self, vectors: Float16[NDArray, "N T D"], scorer: Scorer | None = None):
+        self.vectors = vectors
+        self._scorer = scorer or Products(vectors)
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def best(
+        self, wanted: Wanted, k: int, rows: Int[NDArray, " R"] | None = None, drop: Sequence[int] = ()
+    ) -> tuple[Int[NDArray, " K"], Float64[NDArray, " K"]]:
+        """The k best rows, best first, and their scores; equal scores in gallery order.
+
+        Args:
+            wanted: What is looked for.
+            k: How many at most, 1 or more.
+            rows: Ascending rows to choose from; None = all.
+            drop: Rows to leave out.
+        """
+        wanted = self._fitting(wanted)
+        chosen = self._candidates(wanted, k, rows, drop)
+        scores = self.scores(wanted, chosen)
+        order = np.argsort(-scores, kind="stable")[:k]  # chosen rows ascend
+        return chosen[order], scores[order]
+
+    def ranks(
+        self,
+        wanted: Wanted,
+        targets: Int[NDArray, " M"],
+        rows: Int[NDArray, " R"] | None = None,
+        drop: Sequence[int] = (),
+    ) -> Int[NDArray, " M"]:
+        """The rank of each target, from 1, among `rows` less `drop`; 0 for one that is not among them."""
+        wanted = self._fitting(wanted)
+        allowed = self._allowed(rows, drop)
+        quick, error = self._scorer(wanted)
+        ranks = np.zeros(len(targets), np.int64)
+        for place, (row, own) in enumerate(zip(targets.tolist(), self.scores(wanted, targets).tolist(), strict=True)):
+            if not allowed[row]:
+                continue
+            near = np.flatnonzero(allowed & (np.abs(quick - own) <= error))
+            scores = self.scores(wanted, near)
+            ahead = (scores > own) | ((scores == own) & (near < row))
+            ranks[place] = 1 + np.count_nonzero(allowed & (quick > own + error)) + np.count_nonzero(ahead)
+        return ranks
+
+    def scores(self, wanted: Wanted, rows: Int[NDArray, " R"]) -> Float64[NDArray, " R"]:
+        """The true scores of some rows, in double precision.
+
+        Raises:
+            ComposirError: One is not a finite number.
+        """
+        total = np.zeros(len(rows))
+        step = max(1, CHUNK_BYTES // (8 * self.vectors[:1].size or 1))
+        for start in range(0, len(rows), step):
+            part = self.vectors[rows[start : start + step]].astype(np.float64)
+            for vector, weight in zip(wanted.vectors.astype(np.float64), wanted.weights, strict=True):
+                total[start : start + step] += weight * np.einsum("rtd,d->rt", part, vector).max(axis=1)
+        if not np.isfinite(total).all():
+            raise ComposirError("a score is not a number: the embedding of a query or of a gallery image is broken")
+        return total
+
+    def _fitting(self, wanted: Wanted) -> Wanted:
+        if wanted.vectors.shape[1] != self.vectors.shape[2]:
+            told = f"a query of width {wanted.vectors.shape[1]} for a gallery of width {self.vectors.shape[2]}"
+            raise ComposirError(f"{told}; both must be encoded by one method")
+        return wanted.merged() if self.vectors.shape[1] == 1 else wanted
+
+    def _candidates(
+        self, wanted: Wanted, k: int, rows: Int[NDArray, " R"] | None, drop: Sequence[int]
+    ) -> Int[NDArray, " C"]:
+        """Ascending rows, among which the k best are."""
+        if k < 1:
+            raise ComposirError(f"k = {k}; ask for 1 answer or more")
+        if rows is not None and len(rows) * FEW <= len(self):
+            return np.setdiff1d(rows, np.asarray(drop, dtype=np.int64), assume_unique=True)
+        quick, error = self._scorer(wanted)
+        if rows is not None or len(drop):
+            quick[~self._allowed(rows, drop)] = -np.inf
+        return reaching(quick, k, error)
+
+    def _allowed(self, rows: Int[NDArray, " R"] | None, drop: Sequence[int]) -> Bool[NDArray, " N"]:
+        allowed = np.full(len(self), rows is None)
+        if rows is not None:
+            allowed[rows] = True
+        allowed[list(drop)] = False
+        return allowed
+
+
+def reaching(quick: Float32[NDArray, " N"], k: int, error: float) -> Int[NDArray, " C"]:
+    """Ascending rows that may be among the k best, if each score is off by `error` at most; -inf is never among them.
+
+    The k-th best of blocks' maxima is a score that k rows reach: a bound from below without ordering all.
+    """
+    blocks = len(quick) // BLOCK
+    least = -np.inf
+    if blocks >= k:
+        peaks = quick[: blocks * BLOCK].reshape(blocks, BLOCK).max(axis=1)
+        least = np.partition(peaks, blocks - k)[blocks - k]
+    # The scores are single: the difference must not be rounded up.
+    found = np.flatnonzero((quick >= np.nextafter(np.float32(least - 2 * error), -np.inf)) & (quick > -np.inf))
+    if len(found) > 4 * k:  # a finer bound, now that few are left
+        least = np.partition(quick[found], len(found) - k)[len(found) - k]
+        found = found[quick[found] >= np.nextafter(np.float32(least - 2 * error), -np.inf)]
+    return found
+
+
+class Products:
+    """Scores in single precision: exact but for the rounding of sums.
+
+    Raises:
+        ComposirError: A vector that is not finite.
+    """
+
+    def __init__(self, vectors: Float16[NDArray, "N T D"]):
+        self._vectors = torch.from_numpy(vectors)
+        self._longest = longest(vectors)
+
+    def __call__(self, wanted: Wanted) -> tuple[Float32[NDArray, " N"], float]:
+        """Approximate scores of all rows, and a bound on the error of each."""
+        n, t, d = self._vectors.shape
+        query, scores = torch.from_numpy(wanted.vectors), np.zeros(n, np.float32)
+        step = max(1, CHUNK_BYTES // (4 * t * d))
+        for start in range(0, n, step):
+            part = self._vectors[start : start + step].float()
+            products = (part.reshape(-1, d) @ query.T).reshape(len(part), t, len(query)).amax(dim=1)
+            scores[start : start + len(part)] = products.numpy() @ wanted.weights
+        # A sum of D products in single precision is off by (D + 1) UNIT |a| |b| at most, in whatever order it is taken.
+        lengths = np.linalg.norm(wanted.vectors.astype(np.float64), axis=1)
+        most = float((np.abs(wanted.weights) * lengths).sum()) * self._longest
+        return scores, 1.01 * (d + len(query) + 2) * UNIT * most
+
+
+def longest(vectors: Float16[NDArray, "N T D"]) -> float:
+    """The greatest length of a vector.
+
+    Raises:
+        ComposirError: One is not finite.
+    """
+    n, t, d = vectors.shape
+    step, most = max(1, CHUNK_BYTES // (4 * t * d)), 0.0
+    for start in range(0, n, step):
+        part = torch.from_numpy(vectors[start : start + step]).float()
+        length = float(torch.linalg.vector_norm(part, dim=2).max())
+        if not math.isfinite(length):
+            raise ComposirError(f"a vector of rows {start} to {start + len(part) - 1} is not finite; index them anew")
+        most = max(most, length)
+    return most

@@ -1,0 +1,107 @@
+"""The exact search of one query against the slow obvious loop."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from composir.errors import ComposirError
+from composir.similarity.nearest import Nearest, Products, Wanted, reaching
+
+
+def slow(vectors, wanted, k, rows, drop):
+    """One loop over all rows in double precision."""
+    scored = []
+    for row in rows:
+        if row in drop:
+            continue
+        score = 0.0
+        for vector, weight in zip(wanted.vectors.astype(float), wanted.weights, strict=True):
+            score += weight * max(float((vector * own.astype(float)).sum()) for own in vectors[row])
+        scored.append((-score, row))
+    return sorted(scored)[:k]
+
+
+def random(seed, n, t, d, twins):
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n, t, d)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
+    for _ in range(twins):
+        vectors[rng.integers(n)] = vectors[rng.integers(n)]
+    return rng, vectors.astype(np.float16)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 300),
+    t=st.sampled_from([1, 1, 4]),
+    s=st.integers(1, 3),
+    k=st.integers(1, 80),
+    share=st.sampled_from([None, 0.02, 0.5]),
+    dropped=st.integers(0, 3),
+)
+def test_the_best_are_those_of_the_slow_loop(seed, n, t, s, k, share, dropped):
+    rng, vectors = random(seed, n, t, 24, twins=n // 3)
+    wanted = Wanted.of(rng.normal(size=(s, 24))).plus(-0.4, rng.normal(size=(1, 24)))
+    rows = None if share is None else np.flatnonzero(rng.random(n) < share)
+    drop = rng.integers(n, size=dropped).tolist()
+    found, scores = Nearest(vectors).best(wanted, k, rows, drop)
+    expected = slow(vectors, wanted, k, range(n) if rows is None else rows, drop)
+    # Twins tie exactly and come in gallery order; sums in another order may differ in the last of 53 bits.
+    np.testing.assert_allclose(scores, [-score for score, _ in expected], atol=1e-6)
+    assert len(found) == len(set(found.tolist())) == len(expected)
+    again = Nearest(vectors).scores(wanted if t > 1 else wanted.merged(), np.arange(n))
+    allowed = [row for row in (range(n) if rows is None else rows.tolist()) if row not in drop]
+    assert found.tolist() == sorted(allowed, key=lambda row: (-again[row], row))[:k]
+
+
+@given(seed=st.integers(0, 2**32 - 1), t=st.sampled_from([1, 3]), dropped=st.integers(0, 4))
+def test_ranks_are_the_places_in_the_whole_ranking(seed, t, dropped):
+    rng, vectors = random(seed, 120, t, 8, twins=60)
+    wanted, nearest = Wanted.of(rng.normal(size=(2, 8))), Nearest(vectors)
+    rows, drop = np.flatnonzero(rng.random(120) < 0.7), rng.integers(120, size=dropped).tolist()
+    order = nearest.best(wanted, 120, rows, drop)[0].tolist()
+    expected = [order.index(row) + 1 if row in order else 0 for row in range(120)]
+    assert nearest.ranks(wanted, np.arange(120), rows, drop).tolist() == expected
+
+
+def test_a_score_does_not_depend_on_what_else_is_there():
+    rng, vectors = random(1, 500, 1, 64, twins=0)
+    wanted = Wanted.of(rng.normal(size=(1, 64)))
+    alone = [Nearest(vectors[i : i + 1]).best(wanted, 1)[1][0] for i in range(500)]
+    rows, scores = Nearest(vectors).best(wanted, 500)
+    assert scores.tolist() == [alone[row] for row in rows]
+
+
+@given(seed=st.integers(0, 2**32 - 1), error=st.floats(0, 0.5), k=st.integers(1, 40))
+def test_no_row_within_the_error_is_missed(seed, error, k):
+    """True scores lie anywhere within the bound; the k best of them must be among those that are kept."""
+    rng = np.random.default_rng(seed)
+    true = rng.normal(size=4000)
+    quick = (true + rng.uniform(-error, error, 4000)).astype(np.float32)
+    kept = set(reaching(quick, k, error * (1 + 1e-6) + 1e-6).tolist())
+    assert set(np.argsort(-true)[:k].tolist()) <= kept
+    assert len(kept) < 4000 or error > 0.3
+
+
+def test_few_rows_are_scored_truly():
+    """Otherwise the quick pass were for nothing."""
+    rng, vectors = random(2, 20_000, 1, 64, twins=0)
+    wanted = Wanted.of(rng.normal(size=(1, 64))).merged()
+    quick, error = Products(vectors)(wanted)
+    assert len(reaching(quick, 50, error)) <= 4 * 50
+
+
+def test_what_does_not_fit_is_refused():
+    _, vectors = random(3, 10, 1, 8, twins=0)
+    with pytest.raises(ComposirError, match="width 4 for a gallery of width 8"):
+        Nearest(vectors).best(Wanted.of(np.ones((1, 4))), 1)
+    with pytest.raises(ComposirError, match="k = 0"):
+        Nearest(vectors).best(Wanted.of(np.ones((1, 8))), 0)
+    vectors[4] = np.nan
+    with pytest.raises(ComposirError, match="not finite"):
+        Nearest(vectors)
+    with pytest.raises(ComposirError, match="not a number"):
+        Nearest(np.ones((3, 1, 8), np.float16)).best(Wanted.of(np.full((1, 8), np.inf)), 1)
