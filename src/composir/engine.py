@@ -89,6 +89,7 @@ class Engine:
         *,
         keep_reference: bool = False,
         reverse: bool = False,
+        where: str = "",
         **controls: float | None,
     ) -> list[Hit]:
         """The k pictures that fit best, best first; equal scores by ascending id.
@@ -104,6 +105,7 @@ class Engine:
             keep_reference: Leave the given picture itself in its ranking. By default a gallery picture with its very
                 bytes is dropped. A picture given as an image object has no bytes to tell it by: it stays.
             reverse: Look for the reference, given the target.
+            where: An SQL-like filter over the gallery's metadata, "" for none; see `Columns.rows`.
             controls: Those of the method, e.g. alpha; None = the method's default.
 
         Raises:
@@ -116,15 +118,15 @@ class Engine:
         given = {name: v for name, v in controls.items() if v is not None}
         drop = picture.id if picture and not keep_reference else None
         if not reverse:
-            return self.shelf.search(self._query(picture, text.strip(), given).float().cpu(), k, drop)
+            return self.shelf.search(self._query(picture, text.strip(), given).float().cpu(), k, drop, where)
         if picture is None or not text.strip():
             raise ComposirError("reverse search asks which picture, changed by words, leads to a target; give both")
         self._check_controls(given)
         if not self.method.bidirectional:
-            return self._references.search(self._gallery_side(picture), text.strip(), k, drop, **given)
+            return self._references.search(self._gallery_side(picture), text.strip(), k, drop, where, **given)
         with torch.inference_mode():
             query = self.method.compose_reversed(self._encode("reference", picture), [text.strip()], **given)
-        return self.shelf.search(query.float().cpu(), k, drop)
+        return self.shelf.search(query.float().cpu(), k, drop, where)
 
     def prepare_reverse(self, progress: Progress = lambda *_: None) -> None:
         """Encode now what the first reverse search would encode: for most methods nothing.

@@ -20,9 +20,10 @@ from torch import Tensor
 from composir.checkpoint import arguments_of, loaded_from, place_of, spelled
 from composir.errors import DataError, GalleryError
 from composir.gallery.account import Report, account
+from composir.gallery.metadata import Metadata, find_metadata, origin_of, read_metadata
 from composir.gallery.picture import ItemReader, identified
 from composir.gallery.scan import FileRow, Scan, Stamp, walk
-from composir.gallery.store import Gallery, Manifest
+from composir.gallery.store import NO_METADATA, Gallery, Manifest
 from composir.loading import Batch, Failure, pixel_batches, prepare
 from composir.methods.base import Method
 from composir.types import Item
@@ -67,6 +68,7 @@ def index_folder(
     retry_skipped: bool = False,
     verify: bool = False,
     new_root: bool = False,
+    metadata: Path | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Make the gallery hold what the folder holds; nothing in the folder is changed.
@@ -82,40 +84,59 @@ def index_folder(
         retry_skipped: Try files again that were skipped and have not changed, e.g. after installing HEIC support.
         verify: Check every stored vector first and encode damaged ones again.
         new_root: Allow another folder although the one indexed before still exists.
+        metadata: A CSV or JSONL file with typed columns for the pictures, by their `file_name` below `root`; None =
+            the metadata.csv or metadata.jsonl in `root`, if there is one. It is no picture and is not counted.
         progress: Told after each batch and each commit.
 
     Raises:
         GalleryError: Foreign key, another writer, another folder, a folder that lost all its files.
-        DataError: `root` is no folder.
+        DataError: `root` is no folder, or the metadata cannot be read.
     """
     began = time.monotonic()
-    root = _folder(root)
+    root, described = _folder(root), find_metadata(_folder(root), metadata)
     if workers != 0:
         prepare()
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
         _remember(gallery, method)
+        fresh_metadata = _changed_metadata(gallery, described)
         if verify:
             gallery.drop_images(gallery.damaged())
-        scan, before = walk(root, follow_symlinks=follow_symlinks), gallery.files()
-        if before and not scan.files and not scan.closed:
-            raise GalleryError(
-                f"{root} holds no files any more, but the gallery has {len(before)}; mount or restore the folder, "
-                f"or remove the gallery {gallery.path} if the pictures are gone for good"
-            )
+        before = gallery.files()
+        scan = _walk(gallery, root, follow_symlinks, described, len(before))
         run = _Run(gallery, before, retry_skipped, progress)
-        changed = run.changed(scan)
-        transform = method.transform("gallery")
+        fresh, transform = run.fresh(root, run.changed(scan)), method.transform("gallery")
         read = ItemReader(root, transform.size)
-        fresh = run.fresh(root, changed)
         for batch in pixel_batches(read, fresh, transform, batch_size, workers, on_error="collect"):
             run.take(batch, encode(method, batch.pixels) if batch.ids else torch.empty(0, 1, 1))
         kept = [path for path in before if path not in scan.files and scan.hides(path)]
         run.finish(scan, kept)
+        if fresh_metadata is not None:
+            gallery.replace_metadata(fresh_metadata.table, fresh_metadata.origin)
         report = account(gallery, scan, before, kept, encoded=run.encoded, seconds=time.monotonic() - began)
         gallery.write_skipped(report.skipped)
     return report
+
+
+def _walk(gallery: Gallery, root: Path, follow_symlinks: bool, described: Path | None, before: int) -> Scan:
+    """What the folder holds beside its metadata; a folder that lost all its files is refused."""
+    scan = walk(root, follow_symlinks=follow_symlinks)
+    if described is not None and described.resolve().is_relative_to(root):
+        scan.files.pop(described.resolve().relative_to(root).as_posix(), None)
+    if before and not scan.files and not scan.closed:
+        raise GalleryError(
+            f"{root} holds no files any more, but the gallery has {before}; mount or restore the folder, "
+            f"or remove the gallery {gallery.path} if the pictures are gone for good"
+        )
+    return scan
+
+
+def _changed_metadata(gallery: Gallery, path: Path | None) -> Metadata | None:
+    """What is to be stored, read before anything is encoded: a malformed file is told at once."""
+    if path is None:
+        return Metadata(NO_METADATA, "") if gallery.metadata_origin() else None
+    return read_metadata(path) if origin_of(path) != gallery.metadata_origin() else None
 
 
 @torch.inference_mode()

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -55,7 +56,13 @@ class References:
         self.stored = alike and type(method).encode_reference is JointSpace.encode_reference
 
     def search(
-        self, target: Float[Tensor, "1 T D"], text: str, k: int, drop: str | None = None, **controls: Any
+        self,
+        target: Float[Tensor, "1 T D"],
+        text: str,
+        k: int,
+        drop: str | None = None,
+        where: str = "",
+        **controls: Any,
     ) -> list[Hit]:
         """The k references from which the text leads nearest to the target, best first; equal scores by ascending id.
 
@@ -64,16 +71,18 @@ class References:
             text: What was changed.
             k: How many at most.
             drop: Id of a picture to leave out; one that is not in the gallery changes nothing.
+            where: A filter over the gallery's metadata; "" for none.
             controls: For `compose`.
         """
-        shelf, unwanted = self._shelf, self._shelf.rows.get(drop or "", -1)
-        k = min(k, len(shelf) - (unwanted >= 0))
+        shelf = self._shelf
+        chosen = shelf.columns.rows(where)
+        chosen = np.arange(len(shelf)) if chosen is None else chosen
+        chosen = chosen[chosen != shelf.rows.get(drop or "", -1)]
+        k = min(k, len(chosen))
         if k < 1:
             return []
         scores = self.scores(target, text, controls).numpy()
-        if unwanted >= 0:
-            scores[unwanted] = float("-inf")
-        rows = best_columns(scores[None], k)[0].tolist()
+        rows = chosen[best_columns(scores[None, chosen], k)[0]].tolist()
         return [Hit(rank, shelf.ids[r], shelf.paths[r][0], float(scores[r])) for rank, r in enumerate(rows, start=1)]
 
     @torch.inference_mode()

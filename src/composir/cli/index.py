@@ -27,6 +27,9 @@ def index(
     backbone: Annotated[
         str | None, typer.Option(help=f"Name, folder or org/repo@revision; for a new gallery {DEFAULT_BACKBONE}.")
     ] = None,
+    metadata: Annotated[
+        Path | None, typer.Option(help="CSV or JSONL with a column file_name; FOLDER/metadata.csv if not given.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures encoded at once.")] = 32,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Decoding processes; one a core, 8 at most, if not given.")
@@ -47,7 +50,7 @@ def index(
         report, opened = _run(
             folder, gallery, method, backbone, device,
             batch_size=batch_size, workers=workers, follow_symlinks=follow_symlinks,
-            retry_skipped=retry_skipped, verify=verify, new_root=new_root,
+            retry_skipped=retry_skipped, verify=verify, new_root=new_root, metadata=metadata,
         )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("\nStopped. What was encoded is kept: run the same command again to go on.", err=True)
@@ -58,7 +61,7 @@ def index(
 
 
 def _run(
-    folder: Path, path: Path, method: str | None, backbone: str | None, device: str, **options: bool | int | None
+    folder: Path, path: Path, method: str | None, backbone: str | None, device: str, **options: bool | int | Path | None
 ) -> tuple[Report, Gallery]:
     from composir.cli.progress import shown
     from composir.errors import DataError
@@ -95,6 +98,11 @@ def _as_text(report: Report, gallery: Gallery) -> str:
         f"{r.added:,} added, {r.edited:,} edited, {r.moved:,} moved, {r.copied:,} copied, {r.removed:,} removed, "
         f"{r.unchanged:,} unchanged; {r.encoded:,} encoded in {r.seconds:.1f} s",
     ]
+    if r.described or r.pointless:
+        lines.append(f"metadata of {r.described:,} files")
+    if r.pointless:
+        named = ", ".join(r.pointless[:LISTED]) + (", …" if len(r.pointless) > LISTED else "")
+        lines.append(f"metadata rows that name no indexed file: {len(r.pointless):,} ({named})")
     if r.links:
         lines.append(f"{r.links:,} symbolic links were not followed; --follow-symlinks does")
     for folder, why in r.closed.items():

@@ -24,6 +24,9 @@ def search(
     alpha: Annotated[
         float | None, typer.Option(help="0 is the picture alone, 1 the words alone; for methods that take it.")
     ] = None,
+    where: Annotated[
+        str, typer.Option(help="Filter over the metadata, as in SQL: \"price < 50 AND brand = 'x'\".")
+    ] = "",
     method: Annotated[str | None, typer.Option(help="Another method, run or checkpoint that fits the gallery.")] = None,
     reverse: Annotated[
         bool, typer.Option("--reverse", help="IMAGE is the target: find what, changed as TEXT says, leads to it.")
@@ -57,7 +60,7 @@ def search(
 
         with counted("reading references") as progress:
             engine.prepare_reverse(progress)
-    hits = engine.search(image, text, k, keep_reference=keep_reference, reverse=reverse, alpha=alpha)
+    hits = engine.search(image, text, k, keep_reference=keep_reference, reverse=reverse, where=where, alpha=alpha)
     if sheet:
         _draw(engine, image, f"reverse: {text}" if reverse else text, hits, sheet)
     if json:

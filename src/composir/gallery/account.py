@@ -32,6 +32,8 @@ class Report:
         links: Symbolic links passed by.
         closed: Folders that could not be listed, with the reason; what was known of them is kept.
         kept: Paths in such folders, counted nowhere else.
+        described: Indexed files that metadata tells something of.
+        pointless: Rows of metadata that name no indexed file.
         seconds: Wall-clock time.
     """
 
@@ -49,6 +51,8 @@ class Report:
     links: int
     closed: Mapping[str, str]
     kept: int
+    described: int
+    pointless: tuple[str, ...]
     seconds: float
 
 
@@ -74,6 +78,8 @@ def account(
         )
     fate = _fates(indexed, before, gone)
     images = len({row.id for row in indexed})
+    told = gallery.metadata()["path"].to_pylist()
+    pointless = tuple(path for path in told if path not in rows or rows[path].reason)
     return Report(
         files=len(found),
         images=images,
@@ -89,6 +95,8 @@ def account(
         links=scan.links,
         closed=dict(scan.closed),
         kept=len(kept),
+        described=len(told) - len(pointless),
+        pointless=pointless,
         seconds=round(seconds, 3),
     )
 

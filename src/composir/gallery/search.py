@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from composir.gallery.columns import Columns
 from composir.gallery.store import Gallery
-from composir.similarity import top_k
+from composir.similarity.nearest import Nearest, Wanted
 from composir.types import Hit
 
 
@@ -25,16 +27,21 @@ class Shelf:
         rows: Id -> row.
         paths: For each row all paths that hold this picture, sorted; a hit shows the first.
         vectors: (N, T, D) half precision, unit length.
+        columns: Metadata, a row a picture.
+        version: Of the gallery, as `Gallery.version` tells it.
     """
 
     ids: list[str]
     rows: dict[str, int]
     paths: list[tuple[str, ...]]
     vectors: Float[Tensor, "N T D"]
+    columns: Columns
+    version: str = ""
 
     @classmethod
     def load(cls, gallery: Gallery) -> Shelf:
         """Read a gallery; pictures without a file, left by an interrupted run, are not searched."""
+        version = gallery.version()  # if it grows meanwhile, the next look at it tells
         # Files first: every picture they point to was committed before them.
         places: dict[str, list[str]] = {}
         for row in gallery.files().values():
@@ -45,22 +52,32 @@ class Shelf:
         own = [ids[row] for row in kept]
         paths = [tuple(sorted(places[i])) for i in own]
         rows = {i: row for row, i in enumerate(own)}
-        return cls(own, rows, paths, torch.from_numpy(vectors[np.asarray(kept, dtype=np.intp)]))
+        columns = Columns.of(gallery.metadata(), [own[0] for own in paths])
+        return cls(own, rows, paths, torch.from_numpy(vectors[np.asarray(kept, dtype=np.intp)]), columns, version)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def search(self, query: Float[Tensor, "1 S D"], k: int, drop: str | None = None) -> list[Hit]:
+    @cached_property
+    def nearest(self) -> Nearest:
+        """The vectors, ready to be searched."""
+        return Nearest(self.vectors.numpy())
+
+    def search(self, query: Float[Tensor, "1 S D"], k: int, drop: str | None = None, where: str = "") -> list[Hit]:
         """The k best pictures, best first, equal scores by ascending id.
 
         Args:
             query: Unit vectors of one query.
             k: How many at most.
             drop: Id of a picture to leave out; one that is not in the gallery changes nothing.
+            where: An SQL-like filter over the columns; "" for none.
+
+        Raises:
+            ComposirError: `where` cannot be understood, or names a column that there is not.
         """
-        unwanted = -1 if drop is None else self.rows.get(drop, -1)
-        if k < 1 or len(self) <= (unwanted >= 0):
+        if k < 1 or not len(self):
             return []
-        scores, found = top_k(query, self.vectors, k, [unwanted])
-        best = zip(found[0].tolist(), scores[0].tolist(), strict=True)
+        unwanted = [self.rows[drop]] if drop in self.rows else []
+        found, scores = self.nearest.best(Wanted.of(query[0].numpy()), k, self.columns.rows(where), unwanted)
+        best = zip(found.tolist(), scores.tolist(), strict=True)
         return [Hit(rank, self.ids[row], self.paths[row][0], score) for rank, (row, score) in enumerate(best, start=1)]

@@ -35,8 +35,11 @@ from composir.gallery.scan import FileRow, Stamp
 FORMAT = 2  # 1 had neither arguments nor a checkpoint
 MANIFEST = "gallery.json"
 SKIPPED = "skipped.jsonl"
+COLUMNS = "metadata"
+ORIGIN = "metadata.origin"
 DELETE_AT_ONCE = 500  # rows named in one delete statement
 MANY_COMMITS = 8  # after which a table is compacted; each commit leaves three files
+NO_METADATA = pa.table({"path": pa.array([], pa.string())})
 FILES = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -86,8 +89,8 @@ class Gallery:
     def __init__(self, path: Path, manifest: Manifest):
         self.path, self.manifest = path, manifest
         # 0 = every read asks for the latest version; otherwise a handle shows the gallery as it was when opened.
-        database = lancedb.connect(str(path), read_consistency_interval=timedelta(0))
-        self._images, self._files = database.open_table("images"), database.open_table("files")
+        self._database = lancedb.connect(str(path), read_consistency_interval=timedelta(0))
+        self._images, self._files = self._database.open_table("images"), self._database.open_table("files")
 
     @classmethod
     def create(cls, path: Path, manifest: Manifest) -> Gallery:
@@ -197,6 +200,37 @@ class Gallery:
         vectors = flat.to_numpy(zero_copy_only=False).reshape(shape)
         return table["id"].to_pylist(), vectors, table["checksum"].to_numpy()
 
+    def version(self) -> str:
+        """Changes with every commit; costs a look at the folder."""
+        return ".".join(str(_latest(table)) for table in self._tables())
+
+    def metadata(self) -> pa.Table:
+        """What is known of files beside their pictures: the column `path`, and those that were given."""
+        table = self._columns()
+        return NO_METADATA if table is None else self._read(table, table.schema.names)
+
+    def replace_metadata(self, table: pa.Table, origin: str) -> None:
+        """Take another table of metadata for the one before; only while `writing`.
+
+        Args:
+            table: As `read_metadata` gives it.
+            origin: Fingerprint of the file, so that the next run can tell whether it changed.
+        """
+        self._database.create_table(COLUMNS, table, mode="overwrite")
+        # Afterwards: a run that is killed between the two writes the table once more.
+        _replace(self.path / ORIGIN, origin)
+
+    def metadata_origin(self) -> str:
+        """The fingerprint that `replace_metadata` was told last; "" where there is no metadata."""
+        return (self.path / ORIGIN).read_text(encoding="utf-8") if (self.path / ORIGIN).is_file() else ""
+
+    def _tables(self) -> list[lancedb.table.Table]:
+        columns = self._columns()
+        return [self._images, self._files] + ([columns] if columns is not None else [])
+
+    def _columns(self) -> lancedb.table.Table | None:
+        return self._database.open_table(COLUMNS) if (self.path / f"{COLUMNS}.lance").is_dir() else None
+
     def add(self, ids: Sequence[str], vectors: NDArray[np.float16], files: Iterable[FileRow]) -> None:
         """Commit new pictures (B, T, D), then the files that point to them or to pictures stored before."""
         if ids:
@@ -224,7 +258,7 @@ class Gallery:
 
     def compact(self) -> None:
         """Join the many small pieces that many commits leave, and drop old versions; only while `writing`."""
-        for table in (self._images, self._files):
+        for table in self._tables():
             if len(table.list_versions()) > MANY_COMMITS:
                 with warnings.catch_warnings():
                     # It warns that readers of old versions fail; `_read` reads again when that happens.
@@ -282,6 +316,11 @@ def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
+
+
+def _latest(table: lancedb.table.Table) -> int:
+    table.checkout_latest()
+    return table.version
 
 
 def _umask() -> int:

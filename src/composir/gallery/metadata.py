@@ -1,0 +1,156 @@
+"""Metadata from a file beside the pictures: metadata.csv or metadata.jsonl, one row a picture, typed columns."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from composir.errors import DataError
+from composir.gallery.columns import ROW
+from composir.gallery.scan import file_id
+
+NAMES = ("metadata.csv", "metadata.jsonl")
+FILE_NAME = ("file_name", "path", "file")  # the first is what Hugging Face's image folders say
+NAME = re.compile(r"[^\W\d][\w -]{0,63}")
+MOST_COLUMNS = 256
+TAKEN = frozenset({ROW, "path"})
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What a file says.
+
+    Attributes:
+        table: The column `path`, POSIX style below the indexed folder, each once; then the given columns.
+        origin: Fingerprint of the file's content and of how it is read.
+    """
+
+    table: pa.Table
+    origin: str
+
+
+def find_metadata(root: Path, given: Path | None) -> Path | None:
+    """The file to read: the given one, or that beside the pictures, or None.
+
+    Raises:
+        DataError: The given one is missing, or both kinds lie beside the pictures.
+    """
+    if given is not None:
+        if not given.is_file():
+            raise DataError(f"{given}: there is no such file; --metadata names a CSV or JSONL file")
+        return given
+    there = [root / name for name in NAMES if (root / name).is_file()]
+    if len(there) > 1:
+        raise DataError(f"{root}: holds {NAMES[0]} and {NAMES[1]}; keep one, or name it with --metadata")
+    return there[0] if there else None
+
+
+def origin_of(path: Path) -> str:
+    """Fingerprint by which an unchanged file is known."""
+    return f"1 {path.suffix.lower()} {file_id(path)}"  # 1: of the reading
+
+
+def read_metadata(path: Path) -> Metadata:
+    """Read a CSV file with a head, or a JSONL file of flat objects.
+
+    Columns are boolean, integer, number or text: the narrowest that takes every value of the column. An empty field, a
+    missing key and null are null.
+
+    Raises:
+        DataError: Neither kind of file; not UTF-8; a malformed row, by its line; a name that cannot be a column's; no
+            column that names the file; a file that two rows name.
+    """
+    if path.suffix.lower() not in {".csv", ".jsonl"}:
+        raise DataError(f"{path}: metadata is a .csv or .jsonl file")
+    origin = origin_of(path)
+    table = _read_csv(path) if path.suffix.lower() == ".csv" else _read_jsonl(path)
+    return Metadata(_keyed(path, table), origin)
+
+
+def _read_csv(path: Path) -> pa.Table:
+    convert = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""])
+    try:
+        first = csv.open_csv(path, convert_options=convert).schema
+        # Dates stay as they were written: text sorts and compares well, and JSON has no date.
+        plain = {own.name: pa.string() for own in first if _kept(own.type) is None}
+        convert.column_types = {**plain, **{own.name: pa.string() for own in first if own.name in FILE_NAME}}
+        return csv.read_csv(path, convert_options=convert)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _kept(kind: pa.DataType) -> pa.DataType | None:
+    if kind in (pa.bool_(), pa.int64(), pa.float64(), pa.string()):
+        return kind
+    return None
+
+
+def _read_jsonl(path: Path) -> pa.Table:
+    rows: list[dict[str, Any]] = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+        flat = isinstance(row, dict) and all(isinstance(v, str | int | float | None) for v in row.values())
+        if not flat:
+            raise DataError(f"{path}, line {number}: a flat JSON object of texts, numbers and booleans is expected")
+        rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pa.table({name: _column(path, name, [row.get(name) for row in rows]) for name in names})
+
+
+def _column(path: Path, name: str, values: list[Any]) -> pa.Array:
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        kinds = {float}
+        values = [None if value is None else float(value) for value in values]
+    if len(kinds) > 1:
+        told = " and ".join(sorted(kind.__name__ for kind in kinds))
+        raise DataError(f"{path}: column {name!r} holds {told} values; give it one kind")
+    types = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+    try:
+        return pa.array(values, types[kinds.pop()] if kinds else pa.string())
+    except (pa.ArrowInvalid, OverflowError) as error:
+        raise DataError(f"{path}: column {name!r}: {error}") from error
+
+
+def _keyed(path: Path, table: pa.Table) -> pa.Table:
+    key = next((name for name in FILE_NAME if name in table.column_names), None)
+    if key is None:
+        told = ", ".join(table.column_names[:8]) or "nothing"
+        raise DataError(f"{path}: no column {FILE_NAME[0]!r} that names the file of each row; it has {told}")
+    names = [name for name in table.column_names if name != key]
+    for name in names:
+        if not NAME.fullmatch(name) or name in TAKEN or names.count(name) > 1:
+            why = "stands twice" if names.count(name) > 1 else "cannot be a column's"
+            raise DataError(
+                f"{path}: the name {name[:80]!r} {why}; use letters, digits, _, - and blanks, each name once"
+            )
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{path}: {len(names)} columns, {MOST_COLUMNS} are allowed; drop some")
+    paths = [_normal(path, value) for value in table[key].to_pylist()]
+    if len(set(paths)) < len(paths):
+        twice = next(name for name, count in Counter(paths).items() if count > 1)
+        raise DataError(f"{path}: {twice!r} is named by two rows; keep one")
+    columns = [table[name].cast(_kept(table[name].type) or pa.string()).combine_chunks() for name in names]
+    return pa.table([pa.array(paths, pa.string()), *columns], names=["path", *names])
+
+
+def _normal(path: Path, value: str | None) -> str:
+    if not value:
+        raise DataError(f"{path}: a row has no {FILE_NAME[0]}; name the file of each row")
+    return value.replace("\\", "/").removeprefix("./")

@@ -1,0 +1,207 @@
+"""Metadata beside the pictures: read with its types, stored, filtered by, and shown with the hits."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from composir.engine import Engine
+from composir.errors import ComposirError, DataError
+from composir.gallery.columns import Columns
+from composir.gallery.metadata import find_metadata, read_metadata
+from composir.gallery.search import Shelf
+from composir.gallery.store import Gallery
+from composir.indexing import create_gallery, index_folder
+
+CSV = """file_name,price,brand,sale,added,count
+a.jpg,19.5,"Smith, Sons",true,2024-05-01,3
+./sub/b.jpg,,O'Hara,false,2024-06-01,
+sub\\c.jpg,7,Ünï,,2023-01-01,4
+"""
+
+
+def test_a_csv_has_types(tmp_path):
+    (tmp_path / "metadata.csv").write_text(CSV, encoding="utf-8")
+    table = read_metadata(tmp_path / "metadata.csv").table
+    assert Columns.of(table, []).types == {
+        "price": "number", "brand": "text", "sale": "boolean", "added": "text", "count": "integer",
+    }  # fmt: skip
+    assert table["path"].to_pylist() == ["a.jpg", "sub/b.jpg", "sub/c.jpg"]
+    assert table["brand"].to_pylist() == ["Smith, Sons", "O'Hara", "Ünï"]
+    assert table["added"].to_pylist()[0] == "2024-05-01"
+    assert table["price"].to_pylist() == [19.5, None, 7.0]
+
+
+def test_jsonl_says_the_same(tmp_path):
+    rows = [{"file_name": "a.jpg", "price": 19.5, "new": True}, {"file_name": "b.jpg", "price": 7, "size": "L"}]
+    path = tmp_path / "metadata.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n\n", encoding="utf-8")
+    table = read_metadata(path).table
+    assert table.to_pylist() == [
+        {"path": "a.jpg", "price": 19.5, "new": True, "size": None},
+        {"path": "b.jpg", "price": 7.0, "new": None, "size": "L"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("m.csv", "name,price\na,1\n", "no column 'file_name'"),
+        ("m.csv", "file_name,price\na,1\nb,2,3\n", "Expected 2 columns, got 3"),
+        ("m.csv", "file_name,price\na,1\n./a,2\n", "'a' is named by two rows"),
+        ("m.csv", "file_name,x,x\na,1,2\n", "'x' stands twice"),
+        ("m.csv", "file_name,a`b\na,1\n", "cannot be a column's"),
+        ("m.csv", "file_name,__row\na,1\n", "cannot be a column's"),
+        ("m.csv", "file_name,price\n,1\n", "a row has no file_name"),
+        ("m.csv", "", "Empty CSV"),
+        ("m.jsonl", '{"file_name": "a"}\n{"file_name": "b"\n', "line 2"),
+        ("m.jsonl", '{"file_name": "a", "tags": ["x"]}\n', "line 1: a flat JSON object"),
+        ("m.jsonl", '{"file_name": "a", "n": 1}\n{"file_name": "b", "n": "1"}\n', "'n' holds int and str"),
+        ("m.txt", "file_name\n", "a .csv or .jsonl file"),
+    ],
+)
+def test_what_cannot_be_read_is_told(tmp_path, name, content, told):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=told):
+        read_metadata(tmp_path / name)
+
+
+def test_bytes_that_are_no_text_are_told(tmp_path):
+    (tmp_path / "m.csv").write_bytes(b"file_name,brand\na,\xff\xfe\n")
+    with pytest.raises(DataError, match="UTF"):
+        read_metadata(tmp_path / "m.csv")
+
+
+def test_one_of_two_files_must_be_named(tmp_path):
+    for name in ("metadata.csv", "metadata.jsonl"):
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    with pytest.raises(DataError, match="keep one"):
+        find_metadata(tmp_path, None)
+    assert find_metadata(tmp_path, tmp_path / "metadata.csv") == tmp_path / "metadata.csv"
+    with pytest.raises(DataError, match="no such file"):
+        find_metadata(tmp_path, tmp_path / "other.csv")
+
+
+TABLE = pa.table(
+    {
+        "path": ["a", "b", "c"],
+        "price": [1.5, None, 3.0],
+        "Full name": ["x", "it's", "z"],
+        "sold": [True, False, None],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("where", "rows"),
+    [
+        ("price < 2", [1]),
+        ("price IS NULL", [0, 2]),  # of "d", too, nothing is known
+        ("`Full name` = 'it''s'", [2]),
+        ("`Full name` = 'a;b -- c'", []),
+        ("sold OR price > 2", [1, 3]),
+        ("NOT sold", [2]),
+        (" ", None),
+    ],
+)
+def test_filters_leave_the_rows_they_say(where, rows):
+    found = Columns.of(TABLE, ["d", "a", "b", "c"]).rows(where)
+    assert (None if found is None else found.tolist()) == rows
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-5, 5)), min_size=1, max_size=30), st.integers(-5, 5))
+def test_a_filter_is_a_loop_over_the_rows(values, limit):
+    paths = [f"{i}" for i in range(len(values))]
+    columns = Columns.of(pa.table({"path": paths, "n": pa.array(values, pa.int64())}), paths[::-1])
+    expected = [i for i, value in enumerate(values[::-1]) if value is not None and value <= limit]
+    assert columns.rows(f"n <= {limit}").tolist() == expected
+
+
+@pytest.mark.parametrize("where", ["prize < 2", "price <", "price < 'a'", "price < 2; drop table x", "price < 2 -- no"])
+def test_filters_that_mean_nothing_are_told_with_the_columns(where):
+    with pytest.raises(ComposirError, match=r"columns: price \(number\)") as raised:
+        Columns.of(TABLE, ["a"]).rows(where)
+    assert "__row" not in str(raised.value)
+    assert ".rs" not in str(raised.value)
+
+
+def test_a_gallery_without_metadata_says_how_to_have_some():
+    with pytest.raises(ComposirError, match=r"metadata\.csv"):
+        Columns.of(TABLE.select(["path"]), ["a"]).rows("price < 2")
+
+
+@pytest.fixture
+def indexed(pictures, tmp_path, tiny_method):
+    """A folder of pictures, and what indexes it and opens the gallery."""
+    folder = pictures(6)
+    gallery = create_gallery(tmp_path / "gallery", tiny_method, folder)
+
+    def run(**options):
+        report = index_folder(gallery, tiny_method, folder, workers=0, **options)
+        return report, Shelf.load(Gallery.open(tmp_path / "gallery"))
+
+    return folder, run
+
+
+def test_metadata_follows_its_file(indexed, tmp_path):
+    folder, run = indexed
+    names = sorted(path.name for path in folder.iterdir())
+    write = lambda prices: (folder / "metadata.csv").write_text(  # noqa: E731
+        "file_name,price\n" + "".join(f"{n},{p}\n" for n, p in zip(names, prices, strict=False)) + "gone.jpg,9\n"
+    )
+    write([1, 2, 3, 4])
+    report, shelf = run()
+    assert (report.files, report.described, report.pointless) == (6, 4, ("gone.jpg",))
+    assert {shelf.paths[row][0] for row in shelf.columns.rows("price >= 3")} == set(names[2:4])
+    assert shelf.columns.of_row(shelf.paths.index((names[5],))) == {"price": None}
+    version = shelf.version
+    write([5, 5, 5, 5, 5, 5])
+    report, shelf = run()
+    assert (report.encoded, report.described, len(shelf.columns.rows("price = 5"))) == (0, 6, 6)
+    assert shelf.version != version
+    (folder / "metadata.csv").unlink()
+    report, shelf = run()
+    assert (report.described, report.pointless, shelf.columns.types) == (0, (), {})
+    (tmp_path / "else.jsonl").write_text(json.dumps({"path": names[0], "brand": "x"}))
+    report, shelf = run(metadata=tmp_path / "else.jsonl")
+    assert (report.files, report.described, shelf.columns.types) == (6, 1, {"brand": "text"})
+
+
+def test_malformed_metadata_is_told_before_anything_is_encoded(indexed):
+    folder, run = indexed
+    (folder / "metadata.csv").write_text("name\n")
+    with pytest.raises(DataError, match="file_name"):
+        run()
+    (folder / "metadata.csv").unlink()
+    assert run()[0].encoded == 6
+
+
+def test_a_filtered_search_ranks_the_rows_it_leaves(indexed):
+    folder, run = indexed
+    names = sorted(path.name for path in folder.iterdir())
+    (folder / "metadata.csv").write_text("file_name,n\n" + "".join(f"{n},{i}\n" for i, n in enumerate(names)))
+    shelf = run()[1]
+    query = shelf.vectors[2].float()[None]
+    everything = shelf.search(query, 6)
+    left = {names[i] for i in (1, 4, 5)}
+    filtered = shelf.search(query, 6, where="n IN (1, 4, 5)")
+    assert [hit.id for hit in filtered] == [hit.id for hit in everything if hit.path in left]
+    np.testing.assert_array_equal([hit.rank for hit in filtered], [1, 2, 3])
+
+
+def test_search_filters_forwards_and_backwards(indexed, tmp_path, tiny_method):
+    folder, run = indexed
+    names = sorted(path.name for path in folder.iterdir())
+    (folder / "metadata.csv").write_text("file_name,n\n" + "".join(f"{n},{i}\n" for i, n in enumerate(names)))
+    run()
+    engine = Engine(tiny_method, Gallery.open(tmp_path / "gallery"))
+    for reverse in (False, True):
+        everything = engine.search(folder / names[0], "red", 6, reverse=reverse)
+        found = engine.search(folder / names[0], "red", 6, reverse=reverse, where="n IN (0, 2, 3)")
+        # The given picture itself is left out.
+        assert [hit.id for hit in found] == [hit.id for hit in everything if hit.path in (names[2], names[3])]
