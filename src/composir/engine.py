@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,13 +156,12 @@ class Engine:
     def _words_alone(self, text: str) -> Float[Tensor, "1 1 D"]:
         if not text:
             raise ComposirError("nothing to search for; give a picture, words, or both")
-        # Words are comparable to gallery vectors only if those are the image tower's own features.
-        if type(self.method).encode_gallery is not JointSpace.encode_gallery:
+        if not reads_words(self.method):
             raise ComposirError(
                 f"method {self.method.name!r} cannot search by words alone: its gallery vectors are not in the joint "
                 "space of picture and text; give a picture too"
             )
-        return F.normalize(self.method.backbone.embed_text([text]).float(), dim=-1)[:, None]
+        return embed_words(self.method, [text])
 
     def _check_controls(self, controls: dict[str, float]) -> None:
         for name in controls:
@@ -216,6 +215,17 @@ class Engine:
         except ComposirError as problem:
             told = f"picture {own} is no longer where it was indexed ({problem}); index the folder again"
             raise GalleryError(told) from problem
+
+
+def reads_words(method: Method) -> bool:
+    """Whether words are comparable to gallery vectors: only if those are the image tower's own features."""
+    return type(method).encode_gallery is JointSpace.encode_gallery
+
+
+@torch.inference_mode()
+def embed_words(method: Method, texts: Sequence[str]) -> Float[Tensor, "B 1 D"]:
+    """Unit vectors of words in the gallery's space; for methods that `reads_words` names."""
+    return F.normalize(method.backbone.embed_text(texts).float(), dim=-1)[:, None]
 
 
 def controls_of(method: str) -> tuple[str, ...]:

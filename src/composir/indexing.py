@@ -99,7 +99,7 @@ def index_folder(
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
-        _remember(gallery, method)
+        _remember(gallery, method, follow_symlinks)
         fresh_metadata = _changed_metadata(gallery, described)
         if verify:
             gallery.drop_images(gallery.damaged())
@@ -163,13 +163,13 @@ def require(gallery: Gallery, method: Method) -> None:
     gallery.require(method.gallery_key(), method.name, method.backbone.source.name, checkpoint)
 
 
-def _remember(gallery: Gallery, method: Method) -> None:
+def _remember(gallery: Gallery, method: Method, follow_symlinks: bool) -> None:
     """Let searches ask the method named last: another of the same gallery key, or a checkpoint that was moved.
 
     A method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights.
     """
-    if loaded_from(method) or not gallery.manifest.checkpoint:
-        gallery.remember(replace(gallery.manifest, **_maker(method)))
+    maker = _maker(method) if loaded_from(method) or not gallery.manifest.checkpoint else {}
+    gallery.remember(replace(gallery.manifest, **maker, follow_symlinks=follow_symlinks))
 
 
 def _maker(method: Method) -> dict[str, Any]:

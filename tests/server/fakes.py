@@ -100,6 +100,9 @@ class FakeService:
         self._check(method)
         return PLAIN
 
+    def side(self, request: SearchRequest):
+        return "reference"
+
     def knows(self, reference: str, request: SearchRequest) -> bool:
         self._check(request.method)
         return reference in self.encoded
@@ -108,6 +111,12 @@ class FakeService:
         if id not in self.files:
             raise NotFoundError(f"the gallery has no picture {id}")
         return StoredPicture(id, self.root, (self.files[id],))
+
+    def find(self, path: str) -> str:
+        for own, name in self.files.items():
+            if name == path:
+                return own
+        raise NotFoundError(f"the gallery has no picture at {path!r}")
 
     def methods(self) -> Sequence[MethodInfo]:
         return [MethodInfo("fake", ("alpha",), "key", True)]

@@ -2,8 +2,9 @@
 
 import pytest
 
+from composir.cli.serve import command
 from composir.errors import ComposirError
-from composir.server.settings import is_loopback, read_settings
+from composir.server.settings import Settings, is_loopback, read_settings
 
 KEY = "k" * 32
 
@@ -96,3 +97,39 @@ def test_printed_settings_read_back_the_same_without_keys(tmp_path):
     file = tmp_path / "printed.toml"
     file.write_text(text, encoding="utf-8")
     assert read_settings({}, {"COMPOSIR_API_KEYS": KEY}, file) == given
+
+
+@pytest.fixture
+def flags():
+    """Run a line of flags; gives the settings and whether they are to be printed."""
+    import typer
+
+    def run(*line: str):
+        seen = []
+        inner = typer.Typer(add_completion=False)
+        inner.command()(command(lambda settings, printed: seen.append((settings, printed))))
+        typer.main.get_command(inner)(list(line), standalone_mode=False)
+        return seen[0]
+
+    return run
+
+
+def test_every_setting_but_keys_is_a_flag(flags, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    for name, field in Settings.model_fields.items():
+        value = {"host": "localhost", "log_format": "text", "log_level": "error", "port": "7", "split": "test"}.get(name)
+        value = value or ("300000000" if "memory" in name else "64" if "int" in str(field.annotation) else "1")
+        if name in ("api_keys", "api_keys_file"):
+            continue
+        given = ["--fetch-urls"] if name == "fetch_urls" else ["--" + name.replace("_", "-"), value]
+        read = getattr(flags(*given)[0], name)
+        assert str(read[0] if isinstance(read, tuple) else read).lower().removesuffix(".0") in (value, "true")
+
+
+def test_no_flag_is_no_setting(flags, monkeypatch, tmp_path):
+    monkeypatch.setenv("COMPOSIR_MAX_BATCH", "3")
+    file = tmp_path / "a.toml"
+    file.write_text("max_batch = 2\nport = 4\n")
+    settings, printed = flags("--config", str(file), "--print-config", "--allowed-hosts", "a", "--allowed-hosts", "b")
+    assert (settings.max_batch, settings.port, settings.allowed_hosts, printed) == (3, 4, ("a", "b"), True)
+    assert flags("--no-fetch-urls")[0] == Settings(max_batch=3)

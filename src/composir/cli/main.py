@@ -16,6 +16,7 @@ from composir.cli.index import index
 from composir.cli.report import report
 from composir.cli.score import score
 from composir.cli.search import search
+from composir.cli.serve import CONTEXT, serve
 from composir.cli.submit import submit
 from composir.cli.train import train
 from composir.errors import ComposirError
@@ -36,6 +37,7 @@ app.command()(compare)
 app.command()(score)
 app.command()(submit)
 app.command()(report)
+app.command(context_settings=CONTEXT)(serve)
 app.command()(demo)
 app.add_typer(convert)
 app.add_typer(data)

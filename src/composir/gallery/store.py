@@ -29,14 +29,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from composir.errors import GalleryError
+from composir.gallery.editions import current
 from composir.gallery.lock import exclusive
 from composir.gallery.scan import FileRow, Stamp
 
-FORMAT = 2  # 1 had neither arguments nor a checkpoint
+FORMAT = 3  # 1 had neither arguments nor a checkpoint, 2 did not say whether symbolic links were followed
 MANIFEST = "gallery.json"
 SKIPPED = "skipped.jsonl"
 COLUMNS = "metadata"
 ORIGIN = "metadata.origin"
+LATER = {"arguments": {}, "checkpoint": "", "checkpoint_sha256": "", "follow_symlinks": False}  # not in older formats
 DELETE_AT_ONCE = 500  # rows named in one delete statement
 MANY_COMMITS = 8  # after which a table is compacted; each commit leaves three files
 NO_METADATA = pa.table({"path": pa.array([], pa.string())})
@@ -67,6 +69,7 @@ class Manifest:
         format: Version of the layout on disk.
         arguments: Of the method's constructor.
         checkpoint, checkpoint_sha256: The file that the method's weights came from, absolute, and its hash; or "".
+        follow_symlinks: Whether the folder was last indexed through symbolic links.
     """
 
     key: str
@@ -81,6 +84,7 @@ class Manifest:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str = ""
     checkpoint_sha256: str = ""
+    follow_symlinks: bool = False
 
 
 class Gallery:
@@ -124,7 +128,7 @@ class Gallery:
         Raises:
             GalleryError: There is none, or it was written by a newer composir.
         """
-        path = path.absolute()
+        path = current(path)
         if not is_gallery(path):
             what = "holds no gallery" if path.exists() else "does not exist"
             raise GalleryError(f"{path} {what}; build one with: composir index FOLDER --gallery {path}")
@@ -134,8 +138,7 @@ class Gallery:
                 raise GalleryError(
                     f"{path} has format {content['format']}, this composir reads {FORMAT}; update composir"
                 )
-            later = {"arguments": {}, "checkpoint": "", "checkpoint_sha256": ""} if content["format"] == 1 else {}
-            content = {**content, **later}
+            content = {**LATER, **content}
             return cls(path, Manifest(**{own.name: content[own.name] for own in fields(Manifest)}))
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryError(f"{path / MANIFEST} is damaged ({error}); remove {path} and index again") from error
@@ -216,7 +219,8 @@ class Gallery:
             table: As `read_metadata` gives it.
             origin: Fingerprint of the file, so that the next run can tell whether it changed.
         """
-        self._database.create_table(COLUMNS, table, mode="overwrite")
+        known = (self.path / f"{COLUMNS}.lance").is_dir()
+        self._database.create_table(COLUMNS, table, mode="overwrite" if known else "create")
         # Afterwards: a run that is killed between the two writes the table once more.
         _replace(self.path / ORIGIN, origin)
 

@@ -84,7 +84,7 @@ class References:
         own, source = await self._find(given)
         pixels = None
         if not self._service.knows(own, request):
-            transform = self._service.transform("reference", request.method)
+            transform = self._service.transform(self._service.side(request), request.method)
             with self._telemetry.stage("decode"):
                 pixels = await readable(self._decoders.pixels(source, transform))
         if isinstance(source, bytes):

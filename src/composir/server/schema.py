@@ -315,6 +315,12 @@ class BenchmarkQueries(BaseModel):
     queries: list[BenchmarkQuery]
 
 
+class Located(BaseModel):
+    """The picture at a path."""
+
+    id: PictureId
+
+
 class Judgement(_Strict):
     """What a person says of the answers to one query; sent again it takes the place of what was said before."""
 

@@ -219,6 +219,10 @@ class Service(Protocol):
         """
         ...
 
+    def side(self, request: SearchRequest) -> Side:
+        """As which side's picture the reference of a request is decoded."""
+        ...
+
     def knows(self, reference: str, request: SearchRequest) -> bool:
         """Whether `request` can be answered without the pixels of the reference with that id."""
         ...
@@ -228,6 +232,14 @@ class Service(Protocol):
 
         Raises:
             NotFoundError: The gallery has no such picture.
+        """
+        ...
+
+    def find(self, path: str) -> str:
+        """Id of the picture that is indexed at a path below the gallery's folder, POSIX style; no file is opened.
+
+        Raises:
+            NotFoundError: None is.
         """
         ...
 
@@ -248,7 +260,7 @@ class Service(Protocol):
 
         Args:
             verdict: It takes the place of an earlier one on the same reference and text.
-            upload: The file of a reference that is not in the gallery.
+            upload: The JPEG of a reference that is not in the gallery.
 
         Returns:
             Queries judged so far, and the folder that `composir eval --data jsonl --root` reads.

@@ -37,7 +37,17 @@ class Settings(BaseModel):
 
     gallery: str | None = Field(None, description="The gallery, as built by `composir index`.")
     method: str | None = Field(None, description="Another method, run or checkpoint that fits the gallery.")
+    methods: tuple[str, ...] = Field((), description="Further runs or checkpoints that fit the gallery.")
     device: str = Field("auto", description="Where to encode: auto, cpu, cuda, cuda:1, mps.")
+
+    refresh_seconds: Seconds = Field(1.0, description="Seconds between looks at the gallery for what was added.")
+    fold_similarity: float = Field(0.97, gt=0, le=1, description="Cosine from which on two pictures count as alike.")
+    data: str | None = Field(None, description="The benchmark whose pictures the gallery holds, e.g. cirr.")
+    root: Path | None = Field(None, description="The benchmark's folder.")
+    split: Literal["train", "val", "test"] = Field("val", description="The benchmark's split: train, val, test.")
+    judgements: Path | None = Field(
+        None, description="Folder for people's verdicts; beside the gallery if local, none otherwise; 'none' for none."
+    )
 
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen at; all but loopback need an API key.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen at; 0 takes a free one.")

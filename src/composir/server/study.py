@@ -1,4 +1,4 @@
-"""The routes for studying a gallery: a benchmark's annotated queries, and people's verdicts on answers."""
+"""The routes for studying a gallery: a benchmark's queries, pictures by their paths, and people's verdicts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from composir.server.service import NotFoundError, Verdict
 
 router = APIRouter(prefix="/v1")
 MOST_QUERIES = 200  # told at once
+UPLOAD_SIDE = 1024  # pixels of the longer side of an upload that is kept
 
 
 @router.get(
@@ -31,6 +32,23 @@ async def queries(
     """What was annotated, with the right answers; none where the server was started without a benchmark."""
     total, known = parts_of(request).service.queries(start, count)
     return schema.BenchmarkQueries(total=total, queries=[schema.BenchmarkQuery(**asdict(query)) for query in known])
+
+
+@router.get(
+    "/pictures",
+    summary="The id of the picture at a path",
+    response_model=schema.Located,
+    responses=documented.problems(404, 422),
+)
+async def pictures(
+    request: Request,
+    path: Annotated[
+        str,
+        Query(min_length=1, max_length=4096, description="As hits tell it.", examples=["dresses/17.jpg"]),
+    ],
+) -> schema.Located:
+    """For links that name a picture as a report does. The path is looked up in the index; no file is opened."""
+    return schema.Located(id=parts_of(request).service.find(path))
 
 
 @router.post(
@@ -51,7 +69,8 @@ async def judgements(request: Request, body: schema.Judgement) -> schema.Judged:
         upload = None
     except NotFoundError:
         found = parts.references.find(body.reference)  # raises where it is no upload either
-        upload = found if isinstance(found, bytes) else None
+        # Drawn anew by a child process: nothing of a stranger's file but its pixels is kept.
+        upload = await parts.decoders.thumbnail(found, UPLOAD_SIDE) if isinstance(found, bytes) else None
     verdict = Verdict(body.reference, body.text.strip(), tuple(body.right), tuple(body.wrong))
     count, folder = await asyncio.to_thread(parts.service.judge, verdict, upload)
     return schema.Judged(queries=count, folder=folder)

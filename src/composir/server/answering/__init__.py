@@ -1,0 +1,9 @@
+"""The engine behind the server: a gallery and the methods that fit it, as `composir.server.service.Service`.
+
+stand.py      what is served at one moment: shelf and methods; a change makes another
+composing.py  requests into weighted query vectors, together where they came together
+paging.py     ranked pictures page by page, near-duplicates folded, places of targets
+benchmark.py  a benchmark's queries in ids of the gallery
+verdicts.py   what people say of answers, as a plain data set
+engine.py     the service itself, which follows its gallery
+"""

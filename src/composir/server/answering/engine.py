@@ -1,0 +1,287 @@
+"""The service: answers from a stand, and watches the gallery for the next one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+
+from composir.backbones.transform import Transform
+from composir.engine import embed_words, reads_words
+from composir.errors import ComposirError
+from composir.evaluation.opening import open_dataset
+from composir.gallery.editions import current
+from composir.gallery.store import Gallery
+from composir.server.answering.benchmark import Benchmark
+from composir.server.answering.composing import Composed, Composer, digest
+from composir.server.answering.paging import Mark, Ranker, Scored, Searched, Shown, page
+from composir.server.answering.stand import Stand
+from composir.server.answering.verdicts import Verdicts
+from composir.server.service import (
+    Clock,
+    FoundPicture,
+    GalleryInfo,
+    KnownQuery,
+    MethodInfo,
+    NotFoundError,
+    SearchAnswer,
+    SearchRequest,
+    Side,
+    StoredPicture,
+    Verdict,
+)
+from composir.server.settings import LOCAL_HOSTS, Settings
+
+LOGGER = logging.getLogger("composir.server")
+WARM_TEXT = "a red dress"
+
+
+class GalleryService:
+    """Serves a gallery and follows it: pictures that are added are found, another edition takes over without a gap.
+
+    Args:
+        path: Of the gallery.
+        settings: The method, further ones, the benchmark, where verdicts are kept, how often the gallery is looked at.
+
+    Raises:
+        ComposirError: Something of that cannot be opened, or does not fit the gallery.
+    """
+
+    def __init__(self, path: Path, settings: Settings):
+        self._path, self._settings = path, settings
+        self._stand = self._open()
+        self._benchmark = _benchmark(settings, self._stand)
+        folder = _judgements(settings, path)
+        self._verdicts = Verdicts(folder, Path(self._stand.gallery.manifest.root)) if folder else None
+        self._composer = Composer()
+        self._closed = threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="composir-gallery", daemon=True)
+        self._watching.start()
+
+    def search(self, requests: Sequence[SearchRequest], clock: Clock) -> Sequence[SearchAnswer | ComposirError]:
+        """See `Service.search`."""
+        stand = self._stand
+        answers: dict[int, SearchAnswer | ComposirError] = {}
+        for name in dict.fromkeys(request.method for request in requests):
+            places = [place for place, request in enumerate(requests) if request.method == name]
+            try:
+                composed = self._composer(stand, [requests[place] for place in places], clock)
+            except ComposirError as error:
+                answers.update(dict.fromkeys(places, error))
+                continue
+            for number, place in enumerate(places):
+                answers[place] = self._answer(stand, requests[place], composed[number], clock)
+        return [answers[place] for place in range(len(requests))]
+
+    def _answer(
+        self, stand: Stand, request: SearchRequest, composed: Composed | ComposirError, clock: Clock
+    ) -> SearchAnswer | ComposirError:
+        if isinstance(composed, ComposirError):
+            return composed
+        try:
+            with clock("search"):
+                return self._ranked(stand, request, composed)
+        except ComposirError as error:
+            return error
+
+    def _ranked(self, stand: Stand, request: SearchRequest, composed: Composed) -> SearchAnswer:
+        shelf, own = stand.shelf, digest(request)
+        after = Mark.read(request.cursor, own) if request.cursor else None
+        rows, drop = shelf.columns.rows(request.where), _dropped(stand, request)
+        ranker = self._ranker(stand, request, composed)
+        alike = self._settings.fold_similarity if request.fold else None
+        shown, more = page(shelf, ranker, request.k, after=after, rows=rows, drop=drop, alike=alike)
+        first = 1 + (after.rank if after else 0)
+        hits = tuple(_hit(stand, composed, first + i, one) for i, one in enumerate(shown))
+        cursor = str(Mark(own, hits[-1].rank, shown[-1].score, hits[-1].id)) if more else None
+        targets = [target for target in request.targets if target in shelf.rows]
+        ranks = ranker.ranks(np.asarray([shelf.rows[target] for target in targets], np.int64), rows, drop)
+        return SearchAnswer(
+            hits=hits,
+            method=request.method or next(iter(stand.methods)),
+            gallery_version=shelf.version,
+            cursor=cursor,
+            total=int(np.setdiff1d(np.arange(len(shelf)) if rows is None else rows, drop).size),
+            target_ranks={target: int(rank) for target, rank in zip(targets, ranks, strict=True) if rank},
+        )
+
+    def _ranker(self, stand: Stand, request: SearchRequest, composed: Composed) -> Ranker:
+        if composed.wanted is not None:
+            return Searched(stand.shelf.nearest, composed.wanted)
+        name = request.method or next(iter(stand.methods))
+        controls = {} if request.alpha is None else {"alpha": request.alpha}
+        target = torch.from_numpy(np.array(composed.directions["image"]))[None]
+        scores = stand.references[name].scores(target, request.text, controls)
+        return Scored(scores.double().numpy())
+
+    def embed_texts(self, texts: Sequence[str], method: str | None, clock: Clock) -> Float[NDArray, "N T D"]:
+        """See `Service.embed_texts`."""
+        own = self._stand.method(method)
+        if not reads_words(own):
+            raise ComposirError(f"method {own.name!r} has no place for words in the gallery's space; embed pictures")
+        with clock("encode_text"):
+            return embed_words(own, list(texts)).cpu().numpy()
+
+    @torch.inference_mode()
+    def embed_pictures(
+        self, pixels: UInt8[NDArray, "N 3 S S"], method: str | None, clock: Clock
+    ) -> Float[NDArray, "N T D"]:
+        """See `Service.embed_pictures`."""
+        own = self._stand.method(method)
+        device = next(own.parameters()).device
+        with clock("encode_image"):
+            images = own.transform("gallery").normalise(torch.from_numpy(pixels).to(device))
+            return own.encode_gallery(images).float().cpu().numpy()
+
+    def transform(self, side: Side, method: str | None) -> Transform:
+        """See `Service.transform`."""
+        return self._stand.method(method).transform(side)
+
+    def side(self, request: SearchRequest) -> Side:
+        """See `Service.side`."""
+        return self._composer.side(self._stand, request)
+
+    def knows(self, reference: str, request: SearchRequest) -> bool:
+        """See `Service.knows`."""
+        return self._composer.knows(self._stand, reference, request)
+
+    def picture(self, id: str) -> StoredPicture:
+        """See `Service.picture`."""
+        shelf, manifest = self._stand.shelf, self._stand.gallery.manifest
+        if id not in shelf.rows:
+            raise NotFoundError(f"the gallery has no picture {id}")
+        return StoredPicture(id, Path(manifest.root), shelf.paths[shelf.rows[id]], manifest.follow_symlinks)
+
+    def find(self, path: str) -> str:
+        """See `Service.find`."""
+        stand = self._stand
+        if (own := stand.places.get(path)) is None:
+            raise NotFoundError(f"the gallery has no picture at {path!r}")
+        return own
+
+    def methods(self) -> Sequence[MethodInfo]:
+        """See `Service.methods`."""
+        return self._stand.infos
+
+    def info(self) -> GalleryInfo:
+        """See `Service.info`."""
+        stand, benchmark = self._stand, self._benchmark
+        return GalleryInfo(
+            name=self._path.name,
+            pictures=len(stand.shelf),
+            version=stand.shelf.version,
+            key=stand.gallery.manifest.key,
+            method=next(iter(stand.methods)),
+            backbone=stand.gallery.manifest.backbone,
+            columns=stand.shelf.columns.types,
+            benchmark=benchmark.name if benchmark else None,
+            judging=self._verdicts is not None,
+        )
+
+    def queries(self, start: int, count: int) -> tuple[int, Sequence[KnownQuery]]:
+        """See `Service.queries`."""
+        known = self._benchmark.queries if self._benchmark else ()
+        return len(known), known[start : start + count]
+
+    def judge(self, verdict: Verdict, upload: bytes | None) -> tuple[int, str]:
+        """See `Service.judge`."""
+        if self._verdicts is None:
+            raise ComposirError("judging is switched off here; start the server with --judgements FOLDER")
+        return self._verdicts.add(verdict, upload, self._stand.shelf), self._verdicts.folder.name
+
+    def warm(self) -> None:
+        """See `Service.warm`."""
+        method = self._stand.method(None)
+        size = method.transform("gallery").size
+        with torch.inference_mode():
+            blank = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=next(method.parameters()).device)
+            reference = method.encode_reference(method.transform("reference").normalise(blank))
+            query = method.compose(reference, [WARM_TEXT]).float().cpu()
+        self._stand.shelf.search(query, 1)
+
+    def close(self) -> None:
+        """See `Service.close`."""
+        self._closed.set()
+        self._watching.join(timeout=60)
+
+    def _open(self) -> Stand:
+        settings = self._settings
+        return Stand.open(Gallery.open(self._path), settings.method, settings.methods, settings.device)
+
+    def _watch(self) -> None:
+        told = ""
+        while not self._closed.wait(self._settings.refresh_seconds):
+            try:
+                self.refresh()
+                told = ""
+            except Exception as error:  # any at all: what is served goes on being served
+                if str(error) != told:
+                    LOGGER.warning("the gallery changed and cannot be read; the old state is served: %s", error)
+                told = str(error)
+
+    def refresh(self) -> None:
+        """Look at the gallery, and serve what it holds now; requests go on with the old state meanwhile.
+
+        Raises:
+            ComposirError: It cannot be read, or another edition does not fit the method that was asked for.
+        """
+        stand = self._stand
+        if current(self._path) != stand.gallery.path:
+            self._stand = self._open()
+            LOGGER.info("another edition is served", extra={"fields": {"key": self._stand.gallery.manifest.key}})
+        elif stand.gallery.version() != stand.shelf.version:
+            self._stand = stand.renewed()
+
+
+def open_service(settings: Settings) -> GalleryService:
+    """The service of a gallery.
+
+    Raises:
+        ComposirError: No gallery is named, or something that is named cannot be opened or does not fit it.
+    """
+    if settings.gallery is None:
+        raise ComposirError("which gallery? give --gallery, as built by `composir index`")
+    return GalleryService(Path(settings.gallery), settings)
+
+
+def _benchmark(settings: Settings, stand: Stand) -> Benchmark | None:
+    if settings.data is None:
+        return None
+    dataset = open_dataset(settings.data, settings.root)
+    return Benchmark.of(dataset, settings.split, stand.shelf, Path(stand.gallery.manifest.root))
+
+
+def _judgements(settings: Settings, gallery: Path) -> Path | None:
+    """Where verdicts are kept; on a machine of one's own beside the gallery, elsewhere only where that is said."""
+    if settings.judgements is not None:
+        return settings.judgements if str(settings.judgements) != "none" else None
+    local = settings.host in {*LOCAL_HOSTS, "::1"} and not settings.api_keys
+    return gallery.absolute().with_name(f"{gallery.name}-judged") if local else None
+
+
+def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
+    """Rows that are not ranked: the reference, and what is to be avoided."""
+    own = request.reference.id if request.reference and not request.keep_reference else None
+    rows = [stand.shelf.rows[id] for id in (own, *request.avoid) if id in stand.shelf.rows]
+    return sorted(set(rows))
+
+
+def _hit(stand: Stand, composed: Composed, rank: int, shown: Shown) -> FoundPicture:
+    shelf, row = stand.shelf, shown.row
+    vectors = shelf.vectors[row].float().numpy()
+    why = {name: round(float((own @ vectors.T).max(axis=1).mean()), 6) for name, own in composed.directions.items()}
+    return FoundPicture(
+        rank=rank,
+        id=shelf.ids[row],
+        path=shelf.paths[row][0],
+        score=shown.score,
+        why=why,
+        metadata=shelf.columns.of_row(row),
+        folded=tuple(shelf.ids[other] for other in shown.folded),
+    )

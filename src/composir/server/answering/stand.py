@@ -1,0 +1,131 @@
+"""What is served at one moment: a shelf and the methods that read it; a change of either makes another stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from composir import methods
+from composir.backbones.base import Backbone
+from composir.checkpoint import loaded_from
+from composir.engine import reads_words
+from composir.errors import ComposirError
+from composir.gallery.search import Shelf
+from composir.gallery.store import Gallery
+from composir.indexing import require
+from composir.methods.base import Method
+from composir.methods.joint import JointSpace
+from composir.opening import find_for_gallery, load_wanted, on_device
+from composir.plugins import classes_in, load_object
+from composir.reverse import References
+from composir.server.service import MethodInfo, NotFoundError
+
+DIRECTIONS = ("image", "text", "composed")
+"""What a hit is compared to; the weights of a request are named so."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stand:
+    """A gallery as it was read at one moment.
+
+    Attributes:
+        gallery: Where it lies.
+        shelf: Its pictures.
+        methods: By name, the default first; all of the gallery's key.
+        references: For each method, the pictures as references: reverse search asks them.
+        infos: What is told of the methods.
+        places: Path -> id.
+    """
+
+    gallery: Gallery
+    shelf: Shelf
+    methods: dict[str, Method]
+    references: dict[str, References]
+    infos: tuple[MethodInfo, ...]
+    places: dict[str, str]
+
+    @classmethod
+    def open(cls, gallery: Gallery, wanted: str | None, others: Sequence[str], device: str) -> Stand:
+        """Load the method that is asked for, the further ones, and those that need no training.
+
+        Args:
+            gallery: What is served.
+            wanted: The default, as for `find_for_gallery`; None = the one that the gallery remembers.
+            others: Further runs or checkpoints of the gallery's key.
+            device: Where to encode.
+
+        Raises:
+            ComposirError: One of those that are named cannot be loaded.
+            GalleryError: One of them has another gallery key; both keys are named.
+        """
+        loaded: dict[str, Method] = {}
+        for what in (wanted, *others):
+            found = find_for_gallery(gallery, what)
+            method = load_wanted(found, device=device).eval()
+            require(gallery, method)
+            name = method.name if method.name not in loaded else found.label
+            if name in loaded:
+                raise ComposirError(f"two methods bear the name {name!r}; give the folder of one another name")
+            loaded[name] = method
+        first = next(iter(loaded.values()))
+        for name, method in untrained(first.backbone, gallery.manifest.key).items():
+            loaded.setdefault(name, on_device(method, str(next(first.parameters()).device)).eval())
+        return cls._of(gallery, loaded)
+
+    @classmethod
+    def _of(cls, gallery: Gallery, loaded: dict[str, Method]) -> Stand:
+        shelf, root = Shelf.load(gallery), Path(gallery.manifest.root)
+        shelf.nearest  # noqa: B018  (made now, not by the first request)
+        references = {name: References(own, shelf, root) for name, own in loaded.items()}
+        infos = [replace(_info(gallery, name, own), default=not i) for i, (name, own) in enumerate(loaded.items())]
+        places = {path: own for own, paths in zip(shelf.ids, shelf.paths, strict=True) for path in paths}
+        return cls(gallery, shelf, loaded, references, tuple(infos), places)
+
+    def renewed(self) -> Stand:
+        """The same methods over the gallery as it is now."""
+        return self._of(self.gallery, self.methods)
+
+    def method(self, name: str | None) -> Method:
+        """A method by name; None = the default.
+
+        Raises:
+            NotFoundError: There is none of that name.
+        """
+        if name is None:
+            return next(iter(self.methods.values()))
+        if name not in self.methods:
+            raise NotFoundError(f"no method {name!r} fits this gallery; known: {', '.join(self.methods)}")
+        return self.methods[name]
+
+
+def untrained(backbone: Backbone, key: str) -> dict[str, Method]:
+    """The methods that need no training over a backbone, by name, whose gallery key is `key`."""
+    found: dict[str, Method] = {}
+    for name, place in classes_in("composir.methods").items():
+        kind = load_object(place, "method")
+        if getattr(kind, "trains_on", "") == "nothing":
+            method = methods.load_method(name, backbone)
+            if method.gallery_key() == key:
+                found[name] = method
+    return found
+
+
+def _info(gallery: Gallery, name: str, method: Method) -> MethodInfo:
+    origin = loaded_from(method)
+    words = reads_words(method)
+    weighed = method.controls or (DIRECTIONS[:2] if words and len(method.reads) == 2 else ())
+    return MethodInfo(
+        name,
+        tuple(weighed),
+        gallery.manifest.key,
+        default=False,
+        words_alone=words,
+        title=f"{method.name} from {origin.run or origin.path.name}" if origin else method.name,
+    )
+
+
+def encodes_alike(method: Method) -> bool:
+    """Whether a stored gallery vector is what the method makes of the picture as a reference."""
+    alike = method.transform("gallery").spec == method.transform("reference").spec
+    return alike and type(method).encode_reference is JointSpace.encode_reference

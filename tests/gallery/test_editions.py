@@ -1,0 +1,66 @@
+"""Editions of a gallery: built beside each other, exchanged at once, exchanged back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from composir.backbones import load_backbone
+from composir.errors import GalleryError
+from composir.gallery import editions
+from composir.gallery.store import Gallery
+from composir.indexing import create_gallery, index_folder
+from composir.methods import load_method
+
+
+@pytest.fixture
+def two(tmp_path, tiny_method, pictures):
+    """A gallery with an edition of another key beside it: its path, and that key."""
+    folder = pictures(3)
+    index_folder(create_gallery(tmp_path / "g", tiny_method, folder), tiny_method, folder, workers=0)
+    other = load_method("slerp", load_backbone("siglip-tiny"))
+    key = other.gallery_key()
+    index_folder(create_gallery(editions.place(tmp_path / "g", key), other, folder), other, folder, workers=0)
+    return tmp_path / "g", key
+
+
+def test_a_swap_and_back(two, tiny_method):
+    path, key = two
+    assert editions.names(path) == [".", key]
+    assert Gallery.open(path).manifest.key == tiny_method.gallery_key()
+    editions.point(path, key)
+    assert Gallery.open(path).manifest.key == key
+    assert editions.go_back(path) == editions.Pointer()
+    assert Gallery.open(path).manifest.key == tiny_method.gallery_key()
+
+
+def test_what_cannot_be_swapped_is_told(two):
+    path, key = two
+    with pytest.raises(GalleryError, match=f"no edition 'x'; it has ., {key}"):
+        editions.point(path, "x")
+    with pytest.raises(GalleryError, match="is read already"):
+        editions.point(path, ".")
+    with pytest.raises(GalleryError, match="never swapped"):
+        editions.go_back(path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"current": "../x", "before": []}', '{"current": "a"}'])
+def test_a_damaged_pointer_is_told(two, content):
+    path, _ = two
+    (path / "current.json").write_text(content)
+    with pytest.raises(GalleryError, match="remove it to read the first edition"):
+        Gallery.open(path)
+
+
+def test_a_pointer_is_old_or_new(two, monkeypatch):
+    """Killed before the exchange, nothing has changed."""
+    path, key = two
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        editions.point(path, key)
+    monkeypatch.undo()
+    assert editions.current(path) == path
+    assert json.loads((path / "current.json.new").read_text())["current"] == key
+    editions.point(path, key)
+    assert editions.current(path) == path / "editions" / key
