@@ -22,6 +22,7 @@ from composir.datasets.wardrobe.garment import ATTRIBUTES, Garment
 from composir.datasets.wardrobe.layouts import FORMATS
 from composir.datasets.wardrobe.writers import Written, write
 from composir.errors import ComposirError, UnknownNameError
+from composir.gallery.metadata import find_metadata
 from composir.gallery.scan import walk
 
 
@@ -110,8 +111,13 @@ def test_folder(written):
     data = Wardrobe(test=102, seed=2)
     expected = {f"{i}.png" for i in data.ids("test")[:100]}
     assert done.pictures == {"test": 100}
-    assert {p.name for p in done.path.iterdir()} == expected | {".wardrobe"}
-    assert set(walk(done.path).files) == expected  # nothing for `composir index` to skip
+    assert {p.name for p in done.path.iterdir()} == expected | {".wardrobe", "metadata.jsonl"}
+    told = load(done.path, "metadata.jsonl")
+    assert {row["file_name"] for row in told} == expected
+    shown = {row["file"]: row for row in load(done.about, "garments.jsonl")}
+    assert all(row[name] == shown[row["file_name"]][name] for row in told for name in ATTRIBUTES)
+    # Nothing for `composir index` to skip.
+    assert set(walk(done.path).files) == expected | {find_metadata(done.path, None).name}
     known = garments(done)
     assert set(known) == expected
     assert all(known[f"{i}.png"] == data.garment(i) for i in data.ids("test")[:100])

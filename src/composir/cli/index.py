@@ -39,6 +39,9 @@ def index(
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try unchanged skipped files again.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check stored vectors; encode damaged ones again.")] = False,
     new_root: Annotated[bool, typer.Option("--new-root", help="FOLDER replaces the folder indexed before.")] = False,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="Build an edition for another model; `composir gallery swap` exchanges.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="End with exit code 1 if a file was skipped.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -48,7 +51,7 @@ def index(
     """
     try:
         report, opened = _run(
-            folder, gallery, method, backbone, device,
+            folder, gallery, method, backbone, device=device, beside=beside,
             batch_size=batch_size, workers=workers, follow_symlinks=follow_symlinks,
             retry_skipped=retry_skipped, verify=verify, new_root=new_root, metadata=metadata,
         )  # fmt: skip
@@ -61,10 +64,18 @@ def index(
 
 
 def _run(
-    folder: Path, path: Path, method: str | None, backbone: str | None, device: str, **options: bool | int | Path | None
+    folder: Path,
+    path: Path,
+    method: str | None,
+    backbone: str | None,
+    *,
+    device: str,
+    beside: bool,
+    **options: bool | int | Path | None,
 ) -> tuple[Report, Gallery]:
     from composir.cli.progress import shown
-    from composir.errors import DataError
+    from composir.errors import DataError, GalleryError
+    from composir.gallery.editions import place
     from composir.gallery.store import Gallery, is_gallery
     from composir.indexing import create_gallery, index_folder
     from composir.loading import prepare
@@ -73,11 +84,19 @@ def _run(
     if not folder.is_dir():
         raise DataError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name the folder of pictures")
     gallery = Gallery.open(path) if is_gallery(path) else None
+    if beside and gallery is None:
+        raise GalleryError(f"{path} holds no gallery yet: there is nothing to build beside; leave --beside out")
     # Names are checked before anything heavy is loaded.
-    wanted = find_for_gallery(gallery, method, backbone) if gallery else find_method(method or DEFAULT_METHOD, backbone)
+    if gallery is None or beside:
+        wanted = find_method(method or DEFAULT_METHOD, backbone)
+    else:
+        wanted = find_for_gallery(gallery, method, backbone)
     if options["workers"] != 0:
         prepare()  # while the encoder is being loaded
     built = load_wanted(wanted, device=device)
+    if beside:
+        path = place(path, built.gallery_key())
+        gallery = Gallery.at(path) if is_gallery(path) else None
     gallery = gallery or create_gallery(path, built, folder)
     with shown() as progress:
         return index_folder(gallery, built, folder, progress=progress, **options), gallery  # type: ignore[arg-type]

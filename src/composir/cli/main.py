@@ -12,6 +12,7 @@ from composir.cli.convert import app as convert
 from composir.cli.data import app as data
 from composir.cli.demo import demo
 from composir.cli.eval import evaluate
+from composir.cli.gallery import app as gallery
 from composir.cli.index import index
 from composir.cli.report import report
 from composir.cli.score import score
@@ -39,6 +40,7 @@ app.command()(submit)
 app.command()(report)
 app.command(context_settings=CONTEXT)(serve)
 app.command()(demo)
+app.add_typer(gallery)
 app.add_typer(convert)
 app.add_typer(data)
 

@@ -123,12 +123,17 @@ class Gallery:
 
     @classmethod
     def open(cls, path: Path) -> Gallery:
-        """Open an existing gallery.
+        """Open an existing gallery: the edition that is read.
 
         Raises:
             GalleryError: There is none, or it was written by a newer composir.
         """
-        path = current(path)
+        return cls.at(current(path))
+
+    @classmethod
+    def at(cls, path: Path) -> Gallery:
+        """Open the edition that lies in a folder, read or not; raises as `open`."""
+        path = path.absolute()
         if not is_gallery(path):
             what = "holds no gallery" if path.exists() else "does not exist"
             raise GalleryError(f"{path} {what}; build one with: composir index FOLDER --gallery {path}")
@@ -260,10 +265,14 @@ class Gallery:
         ids, vectors, sums = self.vectors()
         return [i for i, vector, expected in zip(ids, vectors, sums, strict=True) if checksum(i, vector) != expected]
 
-    def compact(self) -> None:
-        """Join the many small pieces that many commits leave, and drop old versions; only while `writing`."""
+    def compact(self, *, at_once: bool = False) -> None:
+        """Join the many small pieces that many commits leave, and drop old versions; only while `writing`.
+
+        Args:
+            at_once: However few commits there are.
+        """
         for table in self._tables():
-            if len(table.list_versions()) > MANY_COMMITS:
+            if at_once or len(table.list_versions()) > MANY_COMMITS:
                 with warnings.catch_warnings():
                     # It warns that readers of old versions fail; `_read` reads again when that happens.
                     warnings.filterwarnings("ignore", message="optimize", category=UserWarning)

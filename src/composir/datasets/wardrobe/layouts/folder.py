@@ -1,6 +1,7 @@
 """A plain folder of pictures, to be indexed and searched.
 
     OUT/test-00000-0.png ...           all of the test split: no backbone trained on Wardrobe has seen the designs
+    OUT/metadata.jsonl                 attributes of each picture, which `composir index` makes columns to filter by
     OUT/.wardrobe/garments.jsonl       attributes and captions of each picture
     OUT/.wardrobe/queries.jsonl        composed queries with their right answers
     OUT/.wardrobe/wardrobe.json        how it was made
@@ -12,6 +13,7 @@ report these as skipped.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from composir.datasets.wardrobe import Wardrobe
 from composir.datasets.wardrobe.layouts.base import Layout, Sizes, single_text
@@ -29,6 +31,7 @@ def build(data: Wardrobe, sizes: Sizes) -> Layout:
     """The first garments of the test split, and those queries that they can ask and answer."""
     paths = {i: f"{i}.png" for i in data.ids("test")[: sizes["test"]]}
     layout = Layout({path: i for i, path in paths.items()}, about=BESIDE)
+    layout.files["metadata.jsonl"] = [{"file_name": path, **asdict(data.garment(i))} for i, path in paths.items()]
     layout.files[f"{BESIDE}/queries.jsonl"] = [
         _row(data, task.name, query, paths)
         for task in data.tasks("test")

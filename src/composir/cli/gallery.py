@@ -1,0 +1,177 @@
+"""`composir gallery`: what a gallery holds, whether it is sound, and which of its editions is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from composir.gallery.store import Gallery
+
+app = typer.Typer(name="gallery", help="Look after a gallery.", no_args_is_help=True)
+
+Place = Annotated[Path, typer.Argument(help="The gallery, as built by `composir index`.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def info(gallery: Place, *, json: Json = False) -> None:
+    """Tell what a gallery holds, what made its vectors, and its editions."""
+    from composir.gallery import editions
+    from composir.gallery.store import Gallery
+
+    opened = Gallery.open(gallery)
+    pointer = editions.read_pointer(gallery)
+    told = _described(opened)
+    told["edition"] = pointer.current
+    told["editions"] = {
+        name: {"key": own.key, "method": own.method, "backbone": own.backbone}
+        for name in editions.names(gallery)
+        if (own := _manifest(editions.place(gallery, name))) is not None
+    }
+    told["read before"] = list(pointer.before)
+    if json:
+        _print_json(told)
+        return
+    for name, value in told.items():
+        if name == "editions":
+            for edition, own in value.items():
+                mark = "  (read)" if edition == pointer.current else ""
+                typer.echo(f"{'edition':<16}{edition}: key {own['key']}, {own['method']} on {own['backbone']}{mark}")
+        elif name not in ("edition", "read before"):
+            shown = ", ".join(f"{k} ({v})" for k, v in value.items()) if isinstance(value, dict) else value
+            typer.echo(f"{name:<16}{f'{shown:,}' if isinstance(shown, int) else shown or '-'}")
+
+
+@app.command()
+def verify(gallery: Place, *, json: Json = False) -> None:
+    """Read every vector and compare its checksum; exit code 1 if one is damaged or anything is missing."""
+    from composir.gallery.store import Gallery
+
+    opened = Gallery.open(gallery)
+    ids, rows = opened.ids(), opened.files()
+    damaged = sorted(opened.damaged())
+    pointed = {str(row.id) for row in rows.values() if not row.reason}
+    told = {"pictures": len(ids), "damaged": damaged, "lost": sorted(pointed - ids), "unused": sorted(ids - pointed)}
+    if json:
+        _print_json(told)
+    else:
+        typer.echo(f"{len(ids):,} vectors read, {len(damaged):,} damaged")
+        for name, what in (("lost", "files whose picture is missing"), ("unused", "pictures without a file")):
+            if told[name]:
+                typer.echo(f"{len(told[name]):,} {what}")
+    if damaged or told["lost"]:
+        typer.echo(f"mend it with: composir index {opened.manifest.root} --gallery {gallery} --verify", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def compact(gallery: Place) -> None:
+    """Join the small files that many commits leave, and drop old states; readers go on meanwhile."""
+    from composir.gallery.store import Gallery
+
+    opened = Gallery.open(gallery)
+    before = _files(opened.path)
+    with opened.writing():
+        opened.compact(at_once=True)
+    after = _files(opened.path)
+    typer.echo(f"{before[0]:,} files, {before[1] / 1e6:,.1f} MB -> {after[0]:,} files, {after[1] / 1e6:,.1f} MB")
+
+
+@app.command()
+def swap(
+    gallery: Place,
+    edition: Annotated[str | None, typer.Argument(help="Its name, or the beginning of it; the only other one.")] = None,
+) -> None:
+    """Let another edition be read, built with `composir index --beside`; a server that runs follows without a gap."""
+    from composir.gallery import editions
+    from composir.gallery.store import Gallery
+
+    name = _other(gallery, edition)
+    opened = Gallery.at(editions.place(gallery, name))
+    missing = _missing(Gallery.open(gallery), opened)
+    if missing:
+        from composir.errors import GalleryError
+
+        raise GalleryError(
+            f"edition {name} lacks {len(missing):,} files that the present one has, e.g. {missing[0]!r}; finish it: "
+            f"composir index {opened.manifest.root} --gallery {gallery} --beside --method {opened.manifest.method} "
+            f"--backbone {opened.manifest.backbone}"
+        )
+    pointer = editions.point(gallery, name)
+    typer.echo(f"{gallery} is read from edition {pointer.current} now; back with: composir gallery rollback {gallery}")
+
+
+@app.command()
+def rollback(gallery: Place) -> None:
+    """Let the edition be read again that was read before the last swap."""
+    from composir.gallery import editions
+
+    typer.echo(f"{gallery} is read from edition {editions.go_back(gallery).current} now")
+
+
+def _described(opened: Gallery) -> dict[str, Any]:
+    from composir.gallery.columns import Columns
+
+    own, rows = opened.manifest, opened.files()
+    count, size = _files(opened.path)
+    return {
+        "pictures": len(opened.ids()),
+        "files": len(rows),
+        "skipped": sum(bool(row.reason) for row in rows.values()),
+        "folder": own.root,
+        "key": own.key,
+        "method": own.method,
+        "backbone": own.backbone,
+        "revision": own.revision,
+        "checkpoint": own.checkpoint,
+        "vectors": f"{own.vectors} x {own.dim}, half precision",
+        "search": "exact",
+        "columns": Columns.of(opened.metadata(), []).types,
+        "on disk": f"{count:,} files, {size / 1e6:,.1f} MB",
+    }
+
+
+def _manifest(path: Path) -> Any:
+    from composir.errors import GalleryError
+    from composir.gallery.store import Gallery
+
+    try:
+        return Gallery.at(path).manifest
+    except GalleryError:
+        return None  # still being made
+
+
+def _other(gallery: Path, given: str | None) -> str:
+    from composir.errors import GalleryError
+    from composir.gallery import editions
+
+    others = [name for name in editions.names(gallery) if name != editions.read_pointer(gallery).current]
+    fitting = [name for name in others if name.startswith(given or "")]
+    if len(fitting) != 1:
+        told = f"named {given!r}" if given else "to swap to"
+        listed = (
+            ", ".join(others)
+            or "none; build one with: composir index FOLDER --gallery GALLERY --beside --backbone NAME"
+        )
+        raise GalleryError(f"{gallery} has {len(fitting) or 'no'} other editions {told}; there are: {listed}")
+    return fitting[0]
+
+
+def _missing(present: Gallery, other: Gallery) -> list[str]:
+    there = {path for path, row in other.files().items() if not row.reason}
+    return sorted(path for path, row in present.files().items() if not row.reason and path not in there)
+
+
+def _files(path: Path) -> tuple[int, int]:
+    """Files of one edition, and their bytes."""
+    own = [file for file in path.rglob("*") if file.is_file() and "editions" not in file.relative_to(path).parts[:1]]
+    return len(own), sum(file.stat().st_size for file in own)
+
+
+def _print_json(told: dict[str, Any]) -> None:
+    from json import dumps
+
+    typer.echo(dumps(told, indent=2, ensure_ascii=False))
