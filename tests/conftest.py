@@ -21,7 +21,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 SPLIT = "__import__('typing').Literal['train', 'val', 'test']"
 CONF = f"is_pep484_tower=True, hint_overrides=beartype.FrozenDict({{{SPLIT}: str}})"
 # Readers of text are left out: they hold no arrays, and a check at each of 100,000 records doubles the suite's time.
-UNCHECKED = {"types", "datasets", "submission"}
+# So are the kernels, which numba could not compile with a check in them.
+UNCHECKED = {"types", "datasets", "submission", "kernels"}
 PARTS = {path.stem for path in Path(__file__).parents[1].glob("src/composir/[a-z]*")} - UNCHECKED
 CHECKED = [f"composir.{part}" for part in sorted(PARTS)]
 install_import_hook(CHECKED, f"beartype.beartype(conf=beartype.BeartypeConf({CONF}))")
@@ -105,6 +106,35 @@ def pictures(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def indexed(pictures, tmp_path: Path, tiny_method) -> Path:
+    """A folder of twelve pictures that are indexed in tmp_path/g by `tiny_method`."""
+    from composir.indexing import create_gallery, index_folder
+
+    root = pictures(12)
+    gallery = create_gallery(tmp_path / "g", tiny_method, root)
+    index_folder(gallery, tiny_method, root, workers=0)
+    return root
+
+
+@pytest.fixture
+def engine(indexed: Path, tmp_path: Path, tiny_method):
+    """Over the gallery of `indexed`."""
+    from composir.engine import Engine
+    from composir.gallery.store import Gallery
+
+    return Engine(tiny_method, Gallery.open(tmp_path / "g"))
+
+
+@pytest.fixture
+def encoded(engine, monkeypatch) -> list[int]:
+    """How many pictures the engine's image encoder has seen, call by call."""
+    seen: list[int] = []
+    real = engine.method.backbone.embed_image
+    monkeypatch.setattr(engine.method.backbone, "embed_image", lambda pixels: seen.append(len(pixels)) or real(pixels))
+    return seen
 
 
 def draw(path: Path, seed: int) -> None:

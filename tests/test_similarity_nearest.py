@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from composir.errors import ComposirError
+from composir.kernels import available, scanner
 from composir.similarity.nearest import Nearest, Products, Wanted, reaching
+from composir.similarity.quantized import Codes
 
 
 def slow(vectors, wanted, k, rows, drop):
@@ -41,13 +45,14 @@ def random(seed, n, t, d, twins):
     k=st.integers(1, 80),
     share=st.sampled_from([None, 0.02, 0.5]),
     dropped=st.integers(0, 3),
+    scorer=st.sampled_from([Products, Codes]),
 )
-def test_the_best_are_those_of_the_slow_loop(seed, n, t, s, k, share, dropped):
+def test_the_best_are_those_of_the_slow_loop(seed, n, t, s, k, share, dropped, scorer):
     rng, vectors = random(seed, n, t, 24, twins=n // 3)
     wanted = Wanted.of(rng.normal(size=(s, 24))).plus(-0.4, rng.normal(size=(1, 24)))
     rows = None if share is None else np.flatnonzero(rng.random(n) < share)
     drop = rng.integers(n, size=dropped).tolist()
-    found, scores = Nearest(vectors).best(wanted, k, rows, drop)
+    found, scores = Nearest(vectors, scorer(vectors)).best(wanted, k, rows, drop)
     expected = slow(vectors, wanted, k, range(n) if rows is None else rows, drop)
     # Twins tie exactly and come in gallery order; sums in another order may differ in the last of 53 bits.
     np.testing.assert_allclose(scores, [-score for score, _ in expected], atol=1e-6)
@@ -57,10 +62,15 @@ def test_the_best_are_those_of_the_slow_loop(seed, n, t, s, k, share, dropped):
     assert found.tolist() == sorted(allowed, key=lambda row: (-again[row], row))[:k]
 
 
-@given(seed=st.integers(0, 2**32 - 1), t=st.sampled_from([1, 3]), dropped=st.integers(0, 4))
-def test_ranks_are_the_places_in_the_whole_ranking(seed, t, dropped):
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    t=st.sampled_from([1, 3]),
+    dropped=st.integers(0, 4),
+    scorer=st.sampled_from([Products, Codes]),
+)
+def test_ranks_are_the_places_in_the_whole_ranking(seed, t, dropped, scorer):
     rng, vectors = random(seed, 120, t, 8, twins=60)
-    wanted, nearest = Wanted.of(rng.normal(size=(2, 8))), Nearest(vectors)
+    wanted, nearest = Wanted.of(rng.normal(size=(2, 8))), Nearest(vectors, scorer(vectors))
     rows, drop = np.flatnonzero(rng.random(120) < 0.7), rng.integers(120, size=dropped).tolist()
     order = nearest.best(wanted, 120, rows, drop)[0].tolist()
     expected = [order.index(row) + 1 if row in order else 0 for row in range(120)]
@@ -86,12 +96,46 @@ def test_no_row_within_the_error_is_missed(seed, error, k):
     assert len(kept) < 4000 or error > 0.3
 
 
-def test_few_rows_are_scored_truly():
+@pytest.mark.parametrize(("scorer", "limit"), [(Products, 200), (Codes, 1000)])
+def test_few_rows_are_scored_truly(scorer, limit):
     """Otherwise the quick pass were for nothing."""
     rng, vectors = random(2, 20_000, 1, 64, twins=0)
     wanted = Wanted.of(rng.normal(size=(1, 64))).merged()
-    quick, error = Products(vectors)(wanted)
-    assert len(reaching(quick, 50, error)) <= 4 * 50
+    quick = scorer(vectors)(wanted)
+    assert len(reaching(quick.scores, 50, quick.error, quick.peaks)) <= limit
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    spread=st.floats(1e-3, 100),
+    shift=st.floats(-2, 2),
+    t=st.sampled_from([1, 2]),
+    scorer=st.sampled_from([Products, Codes]),
+)
+def test_the_bound_on_the_error_holds(seed, spread, shift, t, scorer):
+    """Whatever the dimensions' ranges are: one large, one constant, far from zero."""
+    rng = np.random.default_rng(seed)
+    scales = np.array([spread, 1, 1, 0, 1e-3, 1, 1, 1])
+    vectors = (rng.normal(size=(200, t, 8)) * scales + shift).astype(np.float16)
+    wanted = Wanted.of(rng.normal(size=(1, 8))).plus(-0.3, rng.normal(size=(1, 8)))
+    wanted = wanted.merged() if t == 1 else wanted
+    quick = scorer(vectors)(wanted)
+    true = Nearest(vectors).scores(wanted, np.arange(200))
+    assert np.abs(quick.scores.astype(float) + quick.offset - true).max() <= quick.error
+
+
+def test_a_vector_that_is_not_finite_has_no_code():
+    with pytest.raises(ComposirError, match="not finite"):
+        Codes(np.full((3, 1, 8), np.nan, np.float16))
+
+
+def test_without_the_extra_the_command_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    scanner.cache_clear()
+    assert not available()
+    with pytest.raises(ComposirError, match=r"pip install 'composir\[scale\]'"):
+        Codes(np.ones((3, 1, 8), np.float16))
+    scanner.cache_clear()
 
 
 def test_what_does_not_fit_is_refused():

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from composir.cli.bench import app as bench
 from composir.cli.compare import compare
 from composir.cli.convert import app as convert
 from composir.cli.data import app as data
@@ -41,6 +42,7 @@ app.command()(report)
 app.command(context_settings=CONTEXT)(serve)
 app.command()(demo)
 app.add_typer(gallery)
+app.add_typer(bench)
 app.add_typer(convert)
 app.add_typer(data)
 

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float, Float16, Float32, Float64, Int
 from numpy.typing import NDArray
 
 from composir.errors import ComposirError
+from composir.kernels import BLOCK
 
 CHUNK_BYTES = 32 * 2**20  # of a gallery converted to single precision at a time
-BLOCK = 64  # rows whose best approximate score is kept: a lower bound of the k-th best comes from these
 FEW = 8  # a share of 1/8 of the rows and less is scored directly
 UNIT = 2.0**-24  # relative error of one operation in single precision
 
@@ -59,12 +59,29 @@ class Wanted:
         return Wanted((self.weights @ self.vectors.astype(np.float64))[None].astype(np.float32), np.ones(1))
 
 
+@dataclass(frozen=True, eq=False)
+class Quick:
+    """What a quick pass gives.
+
+    Attributes:
+        scores: (N,) approximate scores, less `offset`.
+        error: A bound on how far each is off.
+        offset: To be added to every score.
+        peaks: The best of each whole block of `BLOCK` scores, if the pass has looked for them.
+    """
+
+    scores: Float32[NDArray, " N"]
+    error: float
+    offset: float = 0.0
+    peaks: Float32[NDArray, " P"] | None = None
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """A quick pass over a gallery."""
 
-    def __call__(self, wanted: Wanted) -> tuple[Float32[NDArray, " N"], float]:
-        """Approximate scores of all rows, and a bound on the error of each."""
+    def __call__(self, wanted: Wanted) -> Quick:
+        """Approximate scores of all rows."""
         ...
 
 
@@ -113,15 +130,20 @@ class Nearest:
         """The rank of each target, from 1, among `rows` less `drop`; 0 for one that is not among them."""
         wanted = self._fitting(wanted)
         allowed = self._allowed(rows, drop)
-        quick, error = self._scorer(wanted)
+        if not len(targets):
+            return np.zeros(0, np.int64)
+        passed = self._scorer(wanted)
+        # The offset in double precision: it is added to no single score.
+        quick, error = passed.scores, passed.error
         ranks = np.zeros(len(targets), np.int64)
         for place, (row, own) in enumerate(zip(targets.tolist(), self.scores(wanted, targets).tolist(), strict=True)):
             if not allowed[row]:
                 continue
-            near = np.flatnonzero(allowed & (np.abs(quick - own) <= error))
+            apart = quick - np.float64(own - passed.offset)
+            near = np.flatnonzero(allowed & (np.abs(apart) <= error))
             scores = self.scores(wanted, near)
             ahead = (scores > own) | ((scores == own) & (near < row))
-            ranks[place] = 1 + np.count_nonzero(allowed & (quick > own + error)) + np.count_nonzero(ahead)
+            ranks[place] = 1 + np.count_nonzero(allowed & (apart > error)) + np.count_nonzero(ahead)
         return ranks
 
     def scores(self, wanted: Wanted, rows: Int[NDArray, " R"]) -> Float64[NDArray, " R"]:
@@ -154,10 +176,17 @@ class Nearest:
             raise ComposirError(f"k = {k}; ask for 1 answer or more")
         if rows is not None and len(rows) * FEW <= len(self):
             return np.setdiff1d(rows, np.asarray(drop, dtype=np.int64), assume_unique=True)
-        quick, error = self._scorer(wanted)
-        if rows is not None or len(drop):
+        passed = self._scorer(wanted)
+        quick, peaks = passed.scores, passed.peaks
+        if rows is not None:
             quick[~self._allowed(rows, drop)] = -np.inf
-        return reaching(quick, k, error)
+            peaks = None
+        for row in drop:
+            quick[row] = -np.inf
+            block = row // BLOCK * BLOCK
+            if peaks is not None:
+                peaks[row // BLOCK] = quick[block : block + BLOCK].max()
+        return reaching(quick, k, passed.error, peaks)
 
     def _allowed(self, rows: Int[NDArray, " R"] | None, drop: Sequence[int]) -> Bool[NDArray, " N"]:
         allowed = np.full(len(self), rows is None)
@@ -167,7 +196,9 @@ class Nearest:
         return allowed
 
 
-def reaching(quick: Float32[NDArray, " N"], k: int, error: float) -> Int[NDArray, " C"]:
+def reaching(
+    quick: Float32[NDArray, " N"], k: int, error: float, peaks: Float32[NDArray, " P"] | None = None
+) -> Int[NDArray, " C"]:
     """Ascending rows that may be among the k best, if each score is off by `error` at most; -inf is never among them.
 
     The k-th best of blocks' maxima is a score that k rows reach: a bound from below without ordering all.
@@ -175,8 +206,8 @@ def reaching(quick: Float32[NDArray, " N"], k: int, error: float) -> Int[NDArray
     blocks = len(quick) // BLOCK
     least = -np.inf
     if blocks >= k:
-        peaks = quick[: blocks * BLOCK].reshape(blocks, BLOCK).max(axis=1)
-        least = np.partition(peaks, blocks - k)[blocks - k]
+        best = quick[: blocks * BLOCK].reshape(blocks, BLOCK).max(axis=1) if peaks is None else peaks[:blocks]
+        least = np.partition(best, blocks - k)[blocks - k]
     # The scores are single: the difference must not be rounded up.
     found = np.flatnonzero((quick >= np.nextafter(np.float32(least - 2 * error), -np.inf)) & (quick > -np.inf))
     if len(found) > 4 * k:  # a finer bound, now that few are left
@@ -196,8 +227,8 @@ class Products:
         self._vectors = torch.from_numpy(vectors)
         self._longest = longest(vectors)
 
-    def __call__(self, wanted: Wanted) -> tuple[Float32[NDArray, " N"], float]:
-        """Approximate scores of all rows, and a bound on the error of each."""
+    def __call__(self, wanted: Wanted) -> Quick:
+        """See `Scorer`."""
         n, t, d = self._vectors.shape
         query, scores = torch.from_numpy(wanted.vectors), np.zeros(n, np.float32)
         step = max(1, CHUNK_BYTES // (4 * t * d))
@@ -208,7 +239,7 @@ class Products:
         # A sum of D products in single precision is off by (D + 1) UNIT |a| |b| at most, in whatever order it is taken.
         lengths = np.linalg.norm(wanted.vectors.astype(np.float64), axis=1)
         most = float((np.abs(wanted.weights) * lengths).sum()) * self._longest
-        return scores, 1.01 * (d + len(query) + 2) * UNIT * most
+        return Quick(scores, 1.01 * (d + len(query) + 2) * UNIT * most)
 
 
 def longest(vectors: Float16[NDArray, "N T D"]) -> float:

@@ -1,0 +1,108 @@
+"""Approximate search for galleries too large to be scanned: faiss' inverted lists over eight-bit codes, scored truly.
+
+Which lists are read is chosen when it is built: as few as find `RECALL` of what the exact search finds, for queries
+that stand in for real ones. Filtered searches and ranks of targets stay exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16, Float32, Float64, Int
+from numpy.typing import NDArray
+
+from composir.errors import ComposirError
+from composir.similarity.nearest import Nearest, Wanted
+
+RECALL, AT = 0.99, 50
+SPARE = 2  # rows that are scored truly for each that is asked for
+SAMPLE = 200  # queries by which the number of lists is chosen
+TRAINED = 64  # vectors for each list, by which lists are laid out
+CHUNK = 65_536
+
+
+class Approximate:
+    """A gallery of one vector an item, searched in part.
+
+    Args:
+        nearest: The exact search of the same gallery; it scores what the lists find.
+        seed: Of the sample.
+
+    Attributes:
+        lists: Into which the gallery is cut.
+        probes: How many of them a search reads.
+        recall: Share of the exact 50 best that is found, by a sample.
+        index: faiss' own.
+
+    Raises:
+        ComposirError: The scale extra is not installed; several vectors an item.
+    """
+
+    def __init__(self, nearest: Nearest, seed: int = 0):
+        vectors = nearest.vectors
+        if vectors.shape[1] != 1:
+            raise ComposirError(f"approximate search takes one vector an item, not {vectors.shape[1]}; search exactly")
+        self._nearest = nearest
+        rows = vectors[:, 0]
+        rng = np.random.default_rng(seed)
+        self.lists = max(1, min(len(rows) // 39, round(len(rows) ** 0.5)))
+        self.index = built(rows, self.lists, rng)
+        self._sample = between(rows, SAMPLE, rng)
+        k = min(AT, len(rows))
+        self._truth = [set(nearest.best(Wanted.of(query[None]), k)[0].tolist()) for query in self._sample]
+        self.probes, self.recall = self.fewest(self._found)
+
+    def best(
+        self, wanted: Wanted, k: int, rows: Int[NDArray, " R"] | None = None, drop: Sequence[int] = ()
+    ) -> tuple[Int[NDArray, " K"], Float64[NDArray, " K"]]:
+        """As `Nearest.best`, but a row in a list that is not read is missed; with `rows` it is exact."""
+        if rows is not None:
+            return self._nearest.best(wanted, k, rows, drop)
+        query = wanted.merged()
+        self.index.nprobe = self.probes
+        _, found = self.index.search(query.vectors, min(len(self._nearest), SPARE * k + len(drop)))
+        chosen = np.sort(np.setdiff1d(found[0][found[0] >= 0], np.asarray(list(drop), np.int64)))
+        scores = self._nearest.scores(query, chosen)
+        order = np.argsort(-scores, kind="stable")[:k]
+        return chosen[order], scores[order]
+
+    def fewest(self, found: Callable[[Float32[NDArray, " D"], int, int], Int[NDArray, " K"]]) -> tuple[int, float]:
+        """The fewest lists, in steps of a half, with which `found(query, k, lists)` reaches `RECALL`; its recall."""
+        k = min(AT, len(self._nearest))
+        probes = 1
+        while True:
+            got = [found(query, k, probes).tolist() for query in self._sample]
+            recall = float(np.mean([len(own & set(rows)) / k for own, rows in zip(self._truth, got, strict=True)]))
+            if recall >= RECALL or probes >= self.lists:
+                return probes, recall
+            probes = min(self.lists, probes + max(1, probes // 2))
+
+    def _found(self, query: Float32[NDArray, " D"], k: int, probes: int) -> Int[NDArray, " K"]:
+        self.probes = probes
+        return self.best(Wanted.of(query[None]), k)[0]
+
+
+def between(rows: Float16[NDArray, "N D"], count: int, rng: np.random.Generator) -> Float32[NDArray, "Q D"]:
+    """Unit vectors half-way between pictures and random directions, as composed queries lie beside their pictures."""
+    picked = rows[rng.integers(len(rows), size=count)].astype(np.float32)
+    away = rng.normal(size=picked.shape).astype(np.float32)
+    away /= np.linalg.norm(away, axis=1, keepdims=True)
+    mixed = picked + 0.5 * away
+    return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+
+
+def built(rows: Float16[NDArray, "N D"], lists: int, rng: np.random.Generator) -> Any:
+    """Lay faiss' inverted lists over the rows, by a sample of them."""
+    try:
+        import faiss
+    except ImportError as error:
+        told = f"approximate search needs the scale extra ({error.name} is missing): pip install 'composir[scale]'"
+        raise ComposirError(told) from error
+    index = faiss.index_factory(rows.shape[1], f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+    sample = rng.choice(len(rows), size=min(len(rows), TRAINED * lists), replace=False)
+    index.train(rows[np.sort(sample)].astype(np.float32))
+    for start in range(0, len(rows), CHUNK):
+        index.add(rows[start : start + CHUNK].astype(np.float32))
+    return index
