@@ -20,6 +20,7 @@ from composir.opening import find_method, load_wanted
 from composir.server.answering.engine import GalleryService, open_service
 from composir.server.service import NotFoundError, Reference, SearchRequest, Service, Verdict
 from composir.server.settings import Settings
+from composir.similarity.approximate import Approximate
 
 STAGES: list[str] = []
 
@@ -226,6 +227,17 @@ def test_pages_are_one_ranking(service, known, fold, where):
     everything = sum(1 + len(hit.folded) for hit in whole.hits)
     assert everything == whole.total == (50 if where else 100) - 1
     assert fold == any(hit.folded for hit in whole.hits)
+
+
+def test_a_large_gallery_is_searched_in_part_and_targets_are_ranked_exactly(service, gallery, known):
+    settings = Settings(gallery=str(gallery), refresh_seconds=3600.0, approximate_from=50)
+    with contextlib.closing(open_service(settings)) as large:
+        assert isinstance(large._stand.searcher, Approximate)
+        base = {"reference": Reference(known[0]), "text": "is blue", "targets": tuple(known)}
+        exact, part = ask(service, **base, k=10), ask(large, **base, k=10)
+        assert len(set(ids(exact)) & set(ids(part))) >= 9
+        assert dict(part.target_ranks) == dict(exact.target_ranks)
+        assert ids(ask(large, text="red", where="even", k=10)) == ids(ask(service, text="red", where="even", k=10))
 
 
 def test_a_cursor_of_another_query_is_refused(service, known):

@@ -117,7 +117,9 @@ def flags():
 def test_every_setting_but_keys_is_a_flag(flags, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     for name, field in Settings.model_fields.items():
-        value = {"host": "localhost", "log_format": "text", "log_level": "error", "port": "7", "split": "test"}.get(name)
+        value = {"host": "localhost", "log_format": "text", "log_level": "error", "port": "7", "split": "test"}.get(
+            name
+        )
         value = value or ("300000000" if "memory" in name else "64" if "int" in str(field.annotation) else "1")
         if name in ("api_keys", "api_keys_file"):
             continue

@@ -12,11 +12,6 @@ if TYPE_CHECKING:
 app = typer.Typer(name="bench", help="Measure this machine.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """One command now; a group, so that others can join it."""
-
-
 @app.command()
 def search(
     *,
@@ -46,6 +41,34 @@ def search(
         typer.echo(dumps(asdict(report), indent=2))
     else:
         _print(report)
+
+
+@app.command()
+def serve(
+    url: Annotated[str, typer.Argument(help="A running server.")] = "http://127.0.0.1:8000",
+    *,
+    clients: Annotated[int, typer.Option(min=1, help="Clients at once.")] = 64,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long.")] = 60.0,
+    key: Annotated[str, typer.Option(envvar="COMPOSIR_API_KEY", help="An API key of the server.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Let many clients search a running server at once; exit code 1 if a request failed (429 is no failure)."""
+    from composir.benching.load import load
+
+    seen = load(url, clients=clients, seconds=seconds, key=key)
+    if json:
+        from dataclasses import asdict
+        from json import dumps
+
+        typer.echo(dumps(asdict(seen), indent=2))
+    else:
+        counts = ", ".join(f"{count:,} x {status or 'broken'}" for status, count in seen.statuses.items())
+        typer.echo(
+            f"{seen.clients} clients, {seen.seconds:g} s: {counts}\n{seen.rate:.1f} answers a second, "
+            f"p50 {seen.p50:.0f} ms, p99 {seen.p99:.0f} ms, {seen.batch:.1f} requests a batch"
+        )
+    if any(status not in (200, 429) for status in seen.statuses):
+        raise typer.Exit(1)
 
 
 def _print(report: Report) -> None:

@@ -176,10 +176,19 @@ class Gallery:
         """Hold the gallery for one writer; the lock ends with the process, however it ends.
 
         Raises:
-            GalleryError: Another process is writing.
+            GalleryError: Another process is writing; the disk is full, or refuses.
         """
         with exclusive(self.path / "lock", f"{self.path} is being written by another process; wait until it is done"):
-            yield
+            try:
+                yield
+            except (OSError, RuntimeError) as error:
+                if not _storage(error):
+                    raise
+                reason = " ".join(str(error).split())[:200]
+                raise GalleryError(
+                    f"{self.path} cannot be written ({reason}); make room on its disk or mend its access rights, and "
+                    "run the same command again: what was committed is kept"
+                ) from error
 
     def move_root(self, root: Path) -> None:
         """Remember that the indexed folder lies elsewhere now."""
@@ -329,6 +338,12 @@ def _replace(path: Path, text: str) -> None:
     fresh = path.with_name(f"{path.name}.new")
     fresh.write_text(text, encoding="utf-8")
     os.replace(fresh, path)
+
+
+def _storage(error: OSError | RuntimeError) -> bool:
+    """Whether it is the disk's: LanceDB tells of that by a RuntimeError or an OSError with an errno in its text."""
+    told = str(error)
+    return error.__class__ is not RuntimeError or "os error" in told or "LanceError(IO)" in told
 
 
 def _latest(table: lancedb.table.Table) -> int:

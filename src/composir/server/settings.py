@@ -41,6 +41,7 @@ class Settings(BaseModel):
     device: str = Field("auto", description="Where to encode: auto, cpu, cuda, cuda:1, mps.")
 
     refresh_seconds: Seconds = Field(1.0, description="Seconds between looks at the gallery for what was added.")
+    approximate_from: Count = Field(3_000_000, description="Pictures from which on search is approximate.")
     fold_similarity: float = Field(0.97, gt=0, le=1, description="Cosine from which on two pictures count as alike.")
     data: str | None = Field(None, description="The benchmark whose pictures the gallery holds, e.g. cirr.")
     root: Path | None = Field(None, description="The benchmark's folder.")

@@ -113,7 +113,7 @@ class GalleryService:
 
     def _ranker(self, stand: Stand, request: SearchRequest, composed: Composed) -> Ranker:
         if composed.wanted is not None:
-            return Searched(stand.shelf.nearest, composed.wanted)
+            return Searched(stand.shelf.nearest, stand.searcher, composed.wanted)
         name = request.method or next(iter(stand.methods))
         controls = {} if request.alpha is None else {"alpha": request.alpha}
         target = torch.from_numpy(np.array(composed.directions["image"]))[None]
@@ -212,7 +212,8 @@ class GalleryService:
 
     def _open(self) -> Stand:
         settings = self._settings
-        return Stand.open(Gallery.open(self._path), settings.method, settings.methods, settings.device)
+        gallery, many = Gallery.open(self._path), settings.approximate_from
+        return Stand.open(gallery, settings.method, settings.methods, settings.device, approximate_from=many)
 
     def _watch(self) -> None:
         told = ""

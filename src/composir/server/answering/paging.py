@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from composir.errors import ComposirError
 from composir.gallery.search import Shelf
+from composir.similarity.approximate import Approximate
 from composir.similarity.nearest import Nearest, Wanted
 
 SPARE = 16  # rows ranked beyond the page at first
@@ -38,14 +39,15 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Searched:
-    """Ranks by what is looked for."""
+    """Ranks by what is looked for; ranks of targets are exact even where the best are looked for in part."""
 
     nearest: Nearest
+    searcher: Nearest | Approximate
     wanted: Wanted
 
     def best(self, k, rows, drop):
         """See `Ranker`."""
-        return self.nearest.best(self.wanted, k, rows, drop)
+        return self.searcher.best(self.wanted, k, rows, drop)
 
     def ranks(self, targets, rows, drop):
         """See `Ranker`."""

@@ -20,6 +20,8 @@ from composir.opening import find_for_gallery, load_wanted, on_device
 from composir.plugins import classes_in, load_object
 from composir.reverse import References
 from composir.server.service import MethodInfo, NotFoundError
+from composir.similarity.approximate import Approximate
+from composir.similarity.nearest import Nearest
 
 DIRECTIONS = ("image", "text", "composed")
 """What a hit is compared to; the weights of a request are named so."""
@@ -36,6 +38,7 @@ class Stand:
         references: For each method, the pictures as references: reverse search asks them.
         infos: What is told of the methods.
         places: Path -> id.
+        searcher: Finds the best rows; approximate from `approximate_from` pictures on.
     """
 
     gallery: Gallery
@@ -44,9 +47,13 @@ class Stand:
     references: dict[str, References]
     infos: tuple[MethodInfo, ...]
     places: dict[str, str]
+    searcher: Nearest | Approximate
+    approximate_from: int
 
     @classmethod
-    def open(cls, gallery: Gallery, wanted: str | None, others: Sequence[str], device: str) -> Stand:
+    def open(
+        cls, gallery: Gallery, wanted: str | None, others: Sequence[str], device: str, *, approximate_from: int
+    ) -> Stand:
         """Load the method that is asked for, the further ones, and those that need no training.
 
         Args:
@@ -54,6 +61,7 @@ class Stand:
             wanted: The default, as for `find_for_gallery`; None = the one that the gallery remembers.
             others: Further runs or checkpoints of the gallery's key.
             device: Where to encode.
+            approximate_from: Pictures from which on not all are looked at.
 
         Raises:
             ComposirError: One of those that are named cannot be loaded.
@@ -71,20 +79,22 @@ class Stand:
         first = next(iter(loaded.values()))
         for name, method in untrained(first.backbone, gallery.manifest.key).items():
             loaded.setdefault(name, on_device(method, str(next(first.parameters()).device)).eval())
-        return cls._of(gallery, loaded)
+        return cls._of(gallery, loaded, approximate_from)
 
     @classmethod
-    def _of(cls, gallery: Gallery, loaded: dict[str, Method]) -> Stand:
+    def _of(cls, gallery: Gallery, loaded: dict[str, Method], approximate_from: int) -> Stand:
         shelf, root = Shelf.load(gallery), Path(gallery.manifest.root)
-        shelf.nearest  # noqa: B018  (made now, not by the first request)
+        # Made now, not by the first request. Several vectors a picture are always searched exactly.
+        lists = len(shelf) >= approximate_from and shelf.vectors.shape[1] == 1
+        searcher = Approximate(shelf.nearest) if lists else shelf.nearest
         references = {name: References(own, shelf, root) for name, own in loaded.items()}
         infos = [replace(_info(gallery, name, own), default=not i) for i, (name, own) in enumerate(loaded.items())]
         places = {path: own for own, paths in zip(shelf.ids, shelf.paths, strict=True) for path in paths}
-        return cls(gallery, shelf, loaded, references, tuple(infos), places)
+        return cls(gallery, shelf, loaded, references, tuple(infos), places, searcher, approximate_from)
 
     def renewed(self) -> Stand:
         """The same methods over the gallery as it is now."""
-        return self._of(self.gallery, self.methods)
+        return self._of(self.gallery, self.methods, self.approximate_from)
 
     def method(self, name: str | None) -> Method:
         """A method by name; None = the default.
