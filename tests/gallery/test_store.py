@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from composir.errors import GalleryError
 from composir.gallery.scan import FileRow, Stamp
-from composir.gallery.store import Gallery, Manifest, checksum
+from composir.gallery.store import FORMAT, Gallery, Manifest, checksum
 
 MANIFEST = Manifest("k1", "slerp", "clip-tiny", "clip-tiny", "seed-0", 2, 3, "/photos")
 STAMP = Stamp(1, 2, 3)
@@ -185,8 +185,8 @@ def test_a_damaged_manifest_is_named(gallery, text):
 
 def test_a_newer_format_is_refused(gallery):
     content = json.loads((gallery.path / "gallery.json").read_text())
-    (gallery.path / "gallery.json").write_text(json.dumps({**content, "format": 3}))
-    with pytest.raises(GalleryError, match="format 3, this composir reads 2"):
+    (gallery.path / "gallery.json").write_text(json.dumps({**content, "format": FORMAT + 1}))
+    with pytest.raises(GalleryError, match=f"format {FORMAT + 1}, this composir reads {FORMAT}"):
         Gallery.open(gallery.path)
 
 

@@ -41,15 +41,16 @@ class Columns:
         self._filtered: lancedb.table.Table | None = None
 
     @classmethod
-    def of(cls, metadata: pa.Table, paths: Sequence[str]) -> Columns:
+    def of(cls, metadata: pa.Table, paths: Sequence[str] | pa.Array) -> Columns:
         """The rows of `metadata`, whose column `path` names each file once, in the order of `paths`."""
         names = [name for name in metadata.column_names if name != "path"]
         if not names:
-            return cls(pa.table({ROW: pa.array(range(len(paths)), pa.int64())}))
+            return cls(pa.table({ROW: pa.array(np.arange(len(paths)))}))
         places = pc.index_in(  # pyright: ignore[reportAttributeAccessIssue]
-            pa.array(paths, pa.string()), value_set=metadata["path"].combine_chunks()
+            pa.array(paths, pa.string()) if isinstance(paths, Sequence) else paths,
+            value_set=metadata["path"].combine_chunks(),
         )
-        return cls(metadata.select(names).take(places).append_column(ROW, pa.array(range(len(paths)), pa.int64())))
+        return cls(metadata.select(names).take(places).append_column(ROW, pa.array(np.arange(len(paths)))))
 
     @property
     def types(self) -> dict[str, str]:

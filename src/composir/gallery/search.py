@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, SupportsIndex
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from composir.gallery.columns import Columns
@@ -18,6 +25,39 @@ from composir.similarity.quantized import Codes
 from composir.types import Hit
 
 MANY = 20_000  # vectors; fewer are scored in single precision about as fast as a compiled scan is started
+
+
+class Paths(Sequence[tuple[str, ...]]):
+    """For each row the paths of its picture, sorted; text stays packed until it is asked for.
+
+    Args:
+        paths: Of all rows, one after the other.
+        counts: How many each row has, 1 or more.
+    """
+
+    def __init__(self, paths: pa.Array, counts: NDArray[np.int64]):
+        self._paths = paths
+        self._ends = np.concatenate([[0], np.cumsum(counts)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: SupportsIndex | slice) -> Any:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        row = operator.index(row)
+        if not -len(self) <= row < len(self):
+            raise IndexError(row)
+        start, end = self._ends[row % len(self)], self._ends[row % len(self) + 1]
+        return tuple(self._paths[int(start) : int(end)].to_pylist())
+
+    def __iter__(self) -> Iterator[tuple[str, ...]]:
+        paths = self._paths.to_pylist()
+        return (tuple(paths[start:end]) for start, end in itertools.pairwise(self._ends.tolist()))
+
+    def firsts(self) -> pa.Array:
+        """The first path of each row."""
+        return self._paths.take(pa.array(self._ends[:-1]))
 
 
 @dataclass(frozen=True)
@@ -37,7 +77,7 @@ class Shelf:
 
     ids: list[str]
     rows: dict[str, int]
-    paths: list[tuple[str, ...]]
+    paths: Sequence[tuple[str, ...]]
     vectors: Float[Tensor, "N T D"]
     columns: Columns
     version: str = ""
@@ -47,17 +87,20 @@ class Shelf:
         """Read a gallery; pictures without a file, left by an interrupted run, are not searched."""
         version = gallery.version()  # if it grows meanwhile, the next look at it tells
         # Files first: every picture they point to was committed before them.
-        places: dict[str, list[str]] = {}
-        for row in gallery.files().values():
-            if row.id is not None and not row.reason:
-                places.setdefault(row.id, []).append(row.path)
+        places = gallery.places()
         ids, vectors, _ = gallery.vectors()
-        kept = [row for row, i in enumerate(ids) if i in places]
-        own = [ids[row] for row in kept]
-        paths = [tuple(sorted(places[i])) for i in own]
-        rows = {i: row for row, i in enumerate(own)}
-        columns = Columns.of(gallery.metadata(), [own[0] for own in paths])
-        return cls(own, rows, paths, torch.from_numpy(vectors[np.asarray(kept, dtype=np.intp)]), columns, version)
+        row_of_file = pc.index_in(  # pyright: ignore[reportAttributeAccessIssue]
+            places["id"].combine_chunks(), value_set=pa.array(ids, pa.string())
+        )
+        counts = np.bincount(row_of_file.drop_null().to_numpy(), minlength=len(ids))
+        kept = np.flatnonzero(counts)
+        if len(kept) < len(ids):
+            ids, vectors = [ids[row] for row in kept], vectors[kept]
+        vectors = np.require(vectors, requirements="W")  # torch wants memory that it may write to
+        paths = Paths(places["path"].combine_chunks().filter(row_of_file.is_valid()), counts[kept])
+        columns = Columns.of(gallery.metadata(), paths.firsts())
+        rows = dict(zip(ids, range(len(ids)), strict=True))
+        return cls(ids, rows, paths, torch.from_numpy(vectors), columns, version)
 
     def __len__(self) -> int:
         return len(self.ids)

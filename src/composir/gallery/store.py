@@ -26,6 +26,7 @@ from typing import Any
 import lancedb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from composir.errors import GalleryError
@@ -208,6 +209,12 @@ class Gallery:
         columns = self._read(self._files, FILES.names).to_pydict()
         rows = zip(*(columns[name] for name in FILES.names), strict=True)
         return {path: FileRow(path, own, Stamp(*stamp), reason, detail) for path, own, reason, detail, *stamp in rows}
+
+    def places(self) -> pa.Table:
+        """The columns `id` and `path` of all files that hold a picture, sorted by both."""
+        table = self._read(self._files, ["path", "id", "reason"])
+        held = pc.and_(pc.is_valid(table["id"]), pc.equal(pc.fill_null(table["reason"], ""), ""))  # pyright: ignore[reportAttributeAccessIssue]
+        return table.filter(held).select(["id", "path"]).sort_by([("id", "ascending"), ("path", "ascending")])
 
     def vectors(self) -> tuple[list[str], NDArray[np.float16], NDArray[np.uint32]]:
         """All pictures by ascending id: ids, vectors (N, T, D), checksums as they were stored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from composir import methods
@@ -37,7 +38,6 @@ class Stand:
         methods: By name, the default first; all of the gallery's key.
         references: For each method, the pictures as references: reverse search asks them.
         infos: What is told of the methods.
-        places: Path -> id.
         searcher: Finds the best rows; approximate from `approximate_from` pictures on.
     """
 
@@ -46,7 +46,6 @@ class Stand:
     methods: dict[str, Method]
     references: dict[str, References]
     infos: tuple[MethodInfo, ...]
-    places: dict[str, str]
     searcher: Nearest | Approximate
     approximate_from: int
 
@@ -89,8 +88,12 @@ class Stand:
         searcher = Approximate(shelf.nearest) if lists else shelf.nearest
         references = {name: References(own, shelf, root) for name, own in loaded.items()}
         infos = [replace(_info(gallery, name, own), default=not i) for i, (name, own) in enumerate(loaded.items())]
-        places = {path: own for own, paths in zip(shelf.ids, shelf.paths, strict=True) for path in paths}
-        return cls(gallery, shelf, loaded, references, tuple(infos), places, searcher, approximate_from)
+        return cls(gallery, shelf, loaded, references, tuple(infos), searcher, approximate_from)
+
+    @cached_property
+    def places(self) -> dict[str, str]:
+        """Path -> id."""
+        return {path: own for own, paths in zip(self.shelf.ids, self.shelf.paths, strict=True) for path in paths}
 
     def renewed(self) -> Stand:
         """The same methods over the gallery as it is now."""
