@@ -1,9 +1,9 @@
 """Every benchmark, one after the other, then the pages.
 
-python benchmarks/run.py [--myntra FOLDER]
+python benchmarks/run.py [--myntra FOLDER] [--noto-emoji FOLDER]
 
-FOLDER is what prepare_myntra.py wrote; without it, figures on photographs are left as they are. Long runs keep their parts
-under runs/ and go on where they were cut off.
+The folders are what prepare_myntra.py and prepare_noto_emoji.py wrote; without one, the figures on its pictures are left as
+they are. Long runs keep their parts under runs/ and go on where they were cut off.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ def step(name: str, *arguments: str) -> list[str]:
     return [sys.executable, str(HERE / f"{name}.py"), *arguments]
 
 
-def steps(myntra: str | None) -> list[list[str]]:
+def steps(myntra: str | None, noto_emoji: str | None) -> list[list[str]]:
     """All commands, in order."""
-    photographs = (
-        [] if myntra is None else [step(name, "--myntra", myntra) for name in ("tat_wardrobe", "bi_blip4cir_quality")]
-    )
+    pictures = []
+    if myntra is not None:
+        pictures = [step(name, "--myntra", myntra) for name in ("tat_wardrobe", "bi_blip4cir_quality")]
+        pictures.append(step("real_pictures", "--sets", "myntra", "--myntra", myntra))
+    if noto_emoji is not None:
+        pictures.append(step("real_pictures", "--sets", "noto_emoji", "--noto-emoji", noto_emoji))
     return [
         [COMPOSIR, "demo"],
         [sys.executable, str(HERE.parent / "docs" / "pictures.py")],
@@ -39,7 +42,7 @@ def steps(myntra: str | None) -> list[list[str]]:
         step("speed_index"),
         step("speed_reversed_loss"),
         step("speed_start"),
-        *photographs,
+        *pictures,
         step("render"),
     ]
 
@@ -48,7 +51,9 @@ def main() -> None:
     """Run them; the first that fails ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--myntra", help="Folder written by prepare_myntra.py.")
-    for command in steps(parser.parse_args().myntra):
+    parser.add_argument("--noto-emoji", help="Folder written by prepare_noto_emoji.py.")
+    options = parser.parse_args()
+    for command in steps(options.myntra, options.noto_emoji):
         print("$", *command, flush=True)
         subprocess.run(command, check=True, cwd=HERE.parent)
 

@@ -20,19 +20,17 @@ load) above what it has then.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rows import machine, spread, write
+from rows import growth, machine, spread, write
 
 from composir.metrics import average_precision_from_ranks, hit_rates
 from composir.similarity import ranking, subset_ranking
@@ -129,12 +127,6 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def mebibytes(key: str) -> int:
-    """Of the process: "VmRSS" now, "VmHWM" at its highest. Not ru_maxrss, which is handed on to child processes."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(next(line for line in status.splitlines() if line.startswith(key)).split()[1]) // 1024
-
-
 def peak(which: str, block: int) -> int:
     """MiB by which this process grows for one of them."""
     p = problem(VECTORS if "of many" in which else 1)
@@ -145,11 +137,8 @@ def peak(which: str, block: int) -> int:
         "bare of many": bare_of_many,
     }[which]  # fmt: skip
     run(p.part(len(p.targets) // 4))  # a few queries, so that the libraries have loaded what they load
-    ctypes.CDLL(None).malloc_trim(0)  # else what was freed is taken again unseen
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
-    before = mebibytes("VmRSS")
-    run(p.part(SHARE) if which == "clip4cir" else p)
-    grown = mebibytes("VmHWM") - before
+    asked = p.part(SHARE) if which == "clip4cir" else p
+    grown = growth(lambda: run(asked))
     return grown * SHARE if which == "clip4cir" else grown
 
 

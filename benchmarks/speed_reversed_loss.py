@@ -5,7 +5,8 @@ python benchmarks/speed_reversed_loss.py [--sizes 64 128 256] [--rounds 3] [--ch
 The paper's sizes: features 256 wide, Combiner 2560 and 5120, dropout 0.5 in training mode. One step is B targets composed
 with B reversed texts, cosines with B references, cross-entropy, and the gradient of all weights of the Combiner.
 The naive form is that of the authors' code, written anew: B * B rows through the Combiner at once. Both run in turn in one
-process; memory is that of a fresh process each, at its highest, beside weights, gradients and what the libraries load.
+process; memory is how far a fresh process rises (VmHWM, set back when weights and gradients stand and the libraries have
+loaded what they load) above what it has then.
 On a GPU (--device cuda, chosen where there is one) sizes go to 512, the forward pass runs under bfloat16 autocast as the
 paper's did under mixed precision, and memory is what torch allocated at its highest.
 A naive step that needs more memory than is free is not run; then its memory stands there as an estimate from the others.
@@ -24,7 +25,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from rows import machine, spread, write
+from rows import growth, machine, spread, write
 from torch import Tensor
 
 from composir.methods.combiner import CHUNK, Combiner
@@ -88,12 +89,6 @@ def seconds(run: Form, combiner: Combiner, given: list[Tensor]) -> float:
     return time.perf_counter() - start
 
 
-def highest() -> int:
-    """MiB of the process at its highest. Not ru_maxrss, which a process takes over from the one that started it."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
-
-
 def peak(name: str, size: int, device: str, chunk: int) -> float:
     """MiB by which a step of this process grows, beside weights and gradients."""
     combiner, given = problem(size, device)
@@ -103,9 +98,7 @@ def peak(name: str, size: int, device: str, chunk: int) -> float:
         before = torch.cuda.memory_allocated()
         step(form(name, chunk), combiner, given)
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    before = highest()
-    step(form(name, chunk), combiner, given)
-    return highest() - before
+    return growth(lambda: step(form(name, chunk), combiner, given))
 
 
 def free(device: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from moved import changed
 from safetensors.torch import load_file, save_file
 
 from composir import checkpoint
@@ -25,16 +26,6 @@ def turned(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
     yield "turned:Turned"
     sys.modules.pop("turned", None)
-
-
-def changed(method, seed=1):
-    """As after training: everything a checkpoint holds has moved."""
-    draw = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, tensor in method.state_dict().items():
-            if method.kept(name) and tensor.is_floating_point():
-                tensor += 0.1 * torch.randn(tensor.shape, generator=draw)
-    return method.eval()
 
 
 @torch.no_grad()
@@ -329,18 +320,26 @@ def again_path(method):
     return checkpoint.loaded_from(method).path
 
 
-def test_a_tat_run_gives_its_image_tower_merged(tmp_path, turned):
-    first = changed(load_method("tat", load_backbone("clip-tiny"), rank=2))
+@pytest.mark.parametrize(
+    ("name", "backbone"), [("turned:Turned", "clip-tiny"), ("bi-blip4cir", "blip-tiny"), ("clip4cir", "clip-tiny")]
+)
+def test_a_tat_run_gives_its_image_tower_merged(tmp_path, turned, name, backbone):
+    """Slerp, then supervised: TAT's tower under the methods that are trained on triplets."""
+    first = changed(load_method("tat", load_backbone(backbone), rank=2))
     checkpoint.save(tmp_path / "tat.safetensors", first, arguments={"rank": 2})
-    second = load_method(turned, load_backbone("clip-tiny"))
+    second = load_method(name, load_backbone(backbone)).eval()
+    before = {own: tensor.clone() for own, tensor in second.state_dict().items()}
     taken = checkpoint.take_over(second, tmp_path / "tat.safetensors")
+    adapted = ("q_proj", "v_proj") if backbone == "clip-tiny" else ("qkv",)
     assert 0 < len(taken) < len(list(second.backbone.image.parameters()))
-    assert all("q_proj" in name or "v_proj" in name for name in taken)
+    assert all(own.startswith("backbone.image.") and any(part in own for part in adapted) for own in taken)
+    moved = {own for own, tensor in second.state_dict().items() if not torch.equal(tensor, before[own])}
+    assert moved == {own for own in taken if own.endswith(".weight")}  # LoRA leaves biases as they were
     torch.testing.assert_close(second.encode_gallery(IMAGE), first.encode_gallery(IMAGE), atol=1e-5, rtol=0)
     checkpoint.save(tmp_path / "b.safetensors", second, arguments={})
     assert torch.equal(outputs(checkpoint.load(tmp_path / "b.safetensors")), outputs(second))
-    third = load_method("tat", load_backbone("clip-tiny"), rank=2)  # more of the same: adapters as they are
-    assert all(".lora_" in name for name in checkpoint.take_over(third, tmp_path / "tat.safetensors"))
+    third = load_method("tat", load_backbone(backbone), rank=2)  # more of the same: adapters as they are
+    assert all(".lora_" in own for own in checkpoint.take_over(third, tmp_path / "tat.safetensors"))
     assert torch.equal(outputs(third), outputs(first))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from moved import ids, trained
 from PIL import Image, ImageOps
 
 from composir import checkpoint
@@ -17,32 +18,6 @@ from composir.images import ImageError
 from composir.indexing import create_gallery, index_folder
 from composir.methods import load_method
 from composir.similarity import maxsim
-
-
-@pytest.fixture
-def indexed(pictures, tmp_path, tiny_method):
-    root = pictures(12)
-    gallery = create_gallery(tmp_path / "g", tiny_method, root)
-    index_folder(gallery, tiny_method, root, workers=0)
-    return root
-
-
-@pytest.fixture
-def engine(indexed, tmp_path, tiny_method):
-    return Engine(tiny_method, Gallery.open(tmp_path / "g"))
-
-
-@pytest.fixture
-def encoded(engine, monkeypatch):
-    """How many pictures the image encoder has seen."""
-    seen = []
-    real = engine.method.backbone.embed_image
-    monkeypatch.setattr(engine.method.backbone, "embed_image", lambda pixels: seen.append(len(pixels)) or real(pixels))
-    return seen
-
-
-def ids(hits):
-    return [hit.id for hit in hits]
 
 
 def test_a_composed_query_is_ranked_by_the_methods_score(engine, indexed):
@@ -227,18 +202,6 @@ def test_alpha_needs_a_picture_and_words(engine, indexed):
 
 
 # Trained methods.
-
-
-def trained(path, name="contrastive", **arguments):
-    """A checkpoint of a method whose weights have moved."""
-    method = load_method(name, load_backbone("clip-tiny"), **arguments)
-    draw = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for own, tensor in method.state_dict().items():
-            if method.kept(own):
-                tensor += 0.1 * torch.randn(tensor.shape, generator=draw)
-    checkpoint.save(path, method, arguments=arguments)
-    return checkpoint.load(path)
 
 
 def test_a_gallery_of_a_checkpoint_opens_with_it(pictures, tmp_path):

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from composir.errors import ComposirError
-from composir.metrics import PairedTest, bootstrap_interval, bootstrap_mean_of_means, paired_test, resampling
+from composir.metrics import (
+    PairedTest,
+    bootstrap_interval,
+    bootstrap_mean_of_means,
+    paired_mean_of_means,
+    paired_test,
+    resampling,
+)
 
 
 def test_interval_of_equal_values_is_a_point():
@@ -120,6 +127,62 @@ def test_randomization_is_the_enumeration_of_all_swaps(differences):
     assert got.p_randomization == pytest.approx(exact, abs=4 * math.sqrt(0.25 / 2000) + 1 / 2001)
     assert got.wins + got.losses + got.ties == len(a)
     assert (got.wins, got.losses) == (sum(d > 0 for d in differences), sum(d < 0 for d in differences))
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=7), st.lists(st.integers(-3, 3), min_size=1, max_size=4))
+def test_an_average_is_swapped_query_by_query_with_every_task_weighing_the_same(large, small):
+    """All 2^Q sign patterns over both tasks, one after the other; 2000 draws stay within four binomial deviations."""
+    observed = (sum(large) / len(large) + sum(small) / len(small)) / 2
+    beyond, patterns = 0, list(itertools.product((-1, 1), repeat=len(large) + len(small)))
+    for signs in patterns:
+        total = 0.0
+        for differences, own in ((large, signs[: len(large)]), (small, signs[len(large) :])):
+            mean = 0.0
+            for difference, sign in zip(differences, own, strict=True):
+                mean += sign * difference / len(differences)
+            total += mean / 2
+        beyond += abs(total) >= abs(observed) - 1e-9
+    tasks = [np.array(large, float), np.array(small, float)]
+    got = paired_mean_of_means(tasks, [np.zeros(len(own)) for own in tasks], draws=2000)
+    assert got.difference == pytest.approx(observed)
+    assert got.p_randomization == pytest.approx(beyond / len(patterns), abs=4 * math.sqrt(0.25 / 2000) + 1 / 2001)
+    assert got.wins + got.losses + got.ties == len(large) + len(small)
+
+
+def test_an_average_is_drawn_anew_within_each_task():
+    """Against a loop that draws query after query, task after task; both have 3000 draws.
+
+    Ends of intervals: six standard errors of a 2.5 % quantile (density of the normal there: 0.058 a deviation).
+    """
+    rng = np.random.default_rng(6)
+    a = [rng.random(150), (rng.random(40) < 0.6).astype(float)]
+    b = [rng.random(150) * 0.9, (rng.random(40) < 0.45).astype(float)]
+    got = paired_mean_of_means(a, b, draws=3000)
+    means = []
+    for _ in range(3000):
+        total = 0.0
+        for one, other in zip(a, b, strict=True):
+            drawn = [int(rng.integers(len(one))) for _ in range(len(one))]
+            total += sum(one[i] - other[i] for i in drawn) / len(one) / 2
+        means.append(total)
+    observed = sum(
+        sum(x - y for x, y in zip(one, other, strict=True)) / len(one) for one, other in zip(a, b, strict=True)
+    )
+    assert got.difference == pytest.approx(observed / 2)
+    spread = np.std(means)
+    slack = 6 * spread * math.sqrt(0.025 * 0.975 / 3000) / 0.058
+    assert (got.low, got.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=slack)
+    beyond = sum(abs(mean - observed / 2) >= abs(observed / 2) for mean in means) / 3000
+    # Two shares of 3000 draws each: five deviations of their difference.
+    assert got.p_bootstrap == pytest.approx(beyond, abs=5 * math.sqrt(2 * 0.25 / 3000))
+
+
+def test_an_average_of_one_task_is_that_task():
+    a, b = np.random.default_rng(0).random((2, 60))
+    assert paired_mean_of_means([a], [b]) == paired_test(a, b)
+    for sides in (([], []), ([a], [b, b])):
+        with pytest.raises(ComposirError, match="must score the same tasks"):
+            paired_mean_of_means(*sides)
 
 
 def test_sides_change_roles():

@@ -6,54 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from moved import ids, trained
 from PIL import Image
 
 from composir import checkpoint, reverse
-from composir.backbones import load_backbone
 from composir.engine import Engine
 from composir.errors import ComposirError, GalleryError
 from composir.gallery.scan import file_id
 from composir.gallery.store import Gallery
-from composir.indexing import create_gallery, index_folder
+from composir.indexing import index_folder
 from composir.methods import load_method
-
-
-@pytest.fixture
-def indexed(pictures, tmp_path, tiny_method):
-    root = pictures(12)
-    gallery = create_gallery(tmp_path / "g", tiny_method, root)
-    index_folder(gallery, tiny_method, root, workers=0)
-    return root
-
-
-@pytest.fixture
-def engine(indexed, tmp_path, tiny_method):
-    return Engine(tiny_method, Gallery.open(tmp_path / "g"))
-
-
-@pytest.fixture
-def encoded(engine, monkeypatch):
-    """How many pictures the image encoder has seen."""
-    seen = []
-    real = engine.method.backbone.embed_image
-    monkeypatch.setattr(engine.method.backbone, "embed_image", lambda pixels: seen.append(len(pixels)) or real(pixels))
-    return seen
-
-
-def ids(hits):
-    return [hit.id for hit in hits]
-
-
-def trained(path, name="contrastive", **arguments):
-    """A checkpoint of a method whose weights have moved."""
-    method = load_method(name, load_backbone("clip-tiny"), **arguments)
-    draw = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for own, tensor in method.state_dict().items():
-            if method.kept(own):
-                tensor += 0.1 * torch.randn(tensor.shape, generator=draw)
-    checkpoint.save(path, method, arguments=arguments)
-    return checkpoint.load(path)
 
 
 def slow_reverse(method, root, target, text, **controls):

@@ -1,4 +1,4 @@
-"""The own byte-level BPE against transformers' CLIP tokenizer, and what a learnt vocabulary must guarantee."""
+"""Own tokenizers against those of transformers; and what a learnt vocabulary of byte-level BPE must guarantee."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, CLIPTokenizerFast
+from transformers import AutoTokenizer, BertTokenizerFast, CLIPTokenizerFast
 
 from composir.backbones.clip import TINY_CORPUS
 from composir.backbones.tokenizer import END, START, SUFFIX, TextTokenizer
@@ -27,18 +27,26 @@ def tokenizer() -> TextTokenizer:
     return TextTokenizer.train_clip(TINY_CORPUS, 640, 77)
 
 
-@pytest.mark.parametrize("kind", [AutoTokenizer, CLIPTokenizerFast])
-def test_transformers_loads_it_with_equal_ids(tokenizer, kind, tmp_path):
+@pytest.mark.parametrize(
+    ("make", "kind", "model_type", "ends"),
+    [
+        (TextTokenizer.train_clip, AutoTokenizer, "clip", ("bos_token_id", "eos_token_id")),
+        (TextTokenizer.train_clip, CLIPTokenizerFast, "clip", ("bos_token_id", "eos_token_id")),
+        (TextTokenizer.train_bert, AutoTokenizer, "blip", ("cls_token_id", "sep_token_id")),
+        (TextTokenizer.train_bert, BertTokenizerFast, "blip", ("cls_token_id", "sep_token_id")),
+    ],
+)
+def test_transformers_loads_it_with_equal_ids(make, kind, model_type, ends, tmp_path):
+    """BPE and WordPiece alike, on whatever people and machines may write."""
+    tokenizer = make(TINY_CORPUS, 640, 77)
     tokenizer.save(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     theirs = kind.from_pretrained(tmp_path)
     for text in [*NASTY, *TINY_CORPUS]:
         expected = theirs(text, truncation=True, max_length=77)["input_ids"]
         assert tokenizer.frame([text])[0] == [expected], text
-    assert (theirs.bos_token_id, theirs.eos_token_id, theirs.pad_token_id) == (
-        tokenizer.start, tokenizer.end, tokenizer.pad,
-    )  # fmt: skip
-    assert theirs.model_max_length == 77
+    assert [getattr(theirs, end) for end in ends] == [tokenizer.start, tokenizer.end]
+    assert (theirs.pad_token_id, theirs.model_max_length) == (tokenizer.pad, 77)
 
 
 def test_vocabulary_is_laid_out_as_clips(tokenizer):

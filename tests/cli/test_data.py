@@ -45,7 +45,8 @@ def test_problems_are_listed_twenty_of_a_kind(cli, shop):
     Image.new("RGB", (9, 9)).save(shop / "images/other.png")
     done = cli("data", "check", "jsonl", shop, "--workers", 0)
     assert done.code == 1
-    assert "missing: 25\n  00  1 query cannot be asked; 1 triplets or pairs cannot be trained on; gone from" in done.out
+    assert "missing: 25\n  00  1 query cannot be asked; gone from the gallery of" in done.out
+    assert "trained on" not in done.out
     assert "\n  19  2 queries cannot be asked" in done.out
     assert "\n  20  " not in done.out
     assert "  … and 5 more; --json has all" in done.out
@@ -67,7 +68,7 @@ def test_json_holds_everything(cli, shop):
     assert found["missing"] == [f"{number:02}" for number in range(25)]
     assert found["blame"]["03"] == {
         "lost": ["test shop 2", "test shop 3"], "fewer_targets": [], "fewer_members": [],
-        "galleries": ["test shop"], "training": ["test triplets 2", "test triplets 3"],
+        "galleries": ["test shop"], "training": [],
     }  # fmt: skip
     [task, triplets] = found["costs"]
     assert task["lost"] == triplets["lost"] == [str(number) for number in range(25)]
@@ -93,6 +94,11 @@ def test_one_problem_is_no_problems(cli, shop):
     (shop / "images/29.png").unlink()
     done = cli("data", "check", "jsonl", shop, "--workers", 0)
     assert (done.code, done.out.splitlines()[-1]) == (1, "1 problem")
+    assert "29  1 query cannot be asked; gone from" in done.out
+    assert "29 queries over 30 pictures; 1 cannot be asked; 1 picture is gone\n" in done.out
+    (shop / "triplets.test.jsonl").rename(shop / "triplets.train.jsonl")
+    done = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert "29  1 query cannot be asked; 1 triplet or pair cannot be trained on; gone from" in done.out
 
 
 def test_options_and_splits_reach_the_data_set(cli, tmp_path):

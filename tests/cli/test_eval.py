@@ -73,6 +73,13 @@ def test_the_table(cli):
     assert "runs/eval-wardrobe-test-sum" in done.err
 
 
+def test_a_set_of_captions_alone_asks_nothing(cli, here):
+    (here / "pairs.tsv").write_text("a.png\ta red dress\n")
+    done = cli("eval", "sum", "--data", "captions", "--root", here, "--backbone", "clip-tiny")
+    assert done.code == 1
+    assert done.err.startswith("error: captions train asks no queries (it holds pairs to train on), so no method")
+
+
 def test_results_are_kept_apart_and_never_replaced_unasked(cli, here):
     assert cli("eval", "sum", *TINY).code == 0
     assert cli("eval", "sum", *TINY).code == 0

@@ -48,6 +48,16 @@ def test_the_file_is_report_html_unless_named(cli, run, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_queries_link_to_a_page_that_is_named(cli, run, tmp_path):
+    done = cli("report", run, "-o", tmp_path / "r.html", "--page", "http://127.0.0.1:8000")
+    assert done.code == 0, done.err
+    assert "its links lead to http://127.0.0.1:8000" in done.out
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert page.count('href="http://127.0.0.1:8000/?reference_path=val-') == page.count("<article")
+    assert cli("report", run, "-o", tmp_path / "r.html").code == 0
+    assert "http://127" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_two_runs_stand_in_one_table(cli, run, tmp_path):
     result = load_result(run)
     content = {**result.content, "average": {"mean": 1.5}, "average_intervals": {"mean": [1.0, 2.0]}}

@@ -60,7 +60,7 @@ def test_errors_are_one_line_without_a_traceback(cli, shared_data, tmp_path):
         ((tmp_path / "none.json", "--data", "circo", "--root", root), "none.json: there is no such file"),
         ((sample, "--data", "circo", "--root", root, "--split", "test"), "are not public"),
         ((sample, "--data", "circo", "--root", root, "--split", "dev"), "'dev'"),
-        ((sample, "--data", "cirr", "--root", shared_data / "cirr"), "lacks the key 'version'"),
+        ((sample, "--data", "cirr", "--root", shared_data / "cirr"), "has neither the key 'version' nor 'metric'"),
         ((sample, "--data", "circle", "--root", root), "did you mean"),
         ((sample, "--data", "lasco", "--root", root), "'lasco'"),
         ((sample, "--data", "circo", "--root", tmp_path / "none"), "is missing"),

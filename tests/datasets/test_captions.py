@@ -361,7 +361,9 @@ def test_a_key_that_occurs_twice_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.json", "{", r"0\.tar: a\.json: is not usable JSON"),
+        ("a.json", "{", r"0\.tar: a\.json: line 1, column 2: is not JSON"),
+        ("a.json", '{"caption": "x", "caption": "y"}', r'a\.json: the key the text "caption" stands twice'),
+        ("a.json", b"\xff", r"a\.json: byte 0 is not UTF-8"),
         ("a.json", "[1]", r"a\.json: 'caption' holds no text"),
         ("a.json", '{"caption": null}', r"a\.json: 'caption' holds no text"),
         ("a.json", '{"caption": ["x", 3]}', "or not only texts"),

@@ -182,7 +182,19 @@ def test_a_lost_target_among_several(shop):
     assert (cost.lost, cost.fewer_targets, cost.fewer_members) == (("1",), ("0",), ("0",))
     assert cost.gallery_lost == ("b",)
     blame = found.blame["b"]
-    assert [len(p) for p in (blame.lost, blame.fewer_targets, blame.fewer_members, blame.training)] == [1, 1, 0, 1]
+    assert [len(p) for p in (blame.lost, blame.fewer_targets, blame.fewer_members, blame.training)] == [1, 1, 0, 0]
+
+
+def test_only_what_is_trained_on_is_said_to_be_lost_for_training(shop):
+    """A set that is made for evaluation gives its queries as triplets too; nobody trains on them."""
+    (shop / "images/b.png").unlink()
+    (shop / "images/e.png").unlink()
+    blame = examine(Jsonl(shop), workers=0).blame
+    assert blame["b"].training == []
+    assert blame["e"].training == ["train pairs 0"]
+    (shop / "triplets.test.jsonl").rename(shop / "triplets.train.jsonl")
+    (shop / "gallery.test.txt").unlink()
+    assert examine(Jsonl(shop), workers=0).blame["b"].training == ["train triplets 1"]
 
 
 def test_a_second_file_of_a_picture(shop):
@@ -234,7 +246,7 @@ def test_annotations_that_cannot_be_read(shop):
     assert fault.split == "train"
     assert "line 1: unknown key 'imge'" in fault.why
     assert found.foreign == ()  # for e may well be named there
-    assert "1 pictures may be foreign" in found.notes[0]
+    assert "1 picture may be foreign" in found.notes[0]
     assert examine(Jsonl(shop), ["test"], workers=0).problems == 0
 
 

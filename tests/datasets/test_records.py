@@ -70,7 +70,12 @@ def test_a_byte_order_mark_is_no_fault(file):
         ("", "line 1, column 1: is not JSON"),
         ('[{"a": 1}', "is not JSON"),
         ("[1] [2]", "line 1, column 5: is not JSON (Extra data)"),
-        ('[{"a": 1, "b": 2, "a": 3}]', 'the key the text "a" stands twice in one object'),
+        ('{"a": 1, "b": 2, "a": 3}', '.json: the key the text "a" stands twice in one object'),
+        ('[{}, {"a": 1, "b": 2, "a": 3}]', 'record 1 (counted from 0): the key the text "a" stands twice'),
+        ('[{}, {"s": [{}, {"a": 1, "a": 3}]}]', "record 1 (counted from 0), key 's', item 1: the key the text \"a\""),
+        # The first of the two was lost with the key it stood under: the outer one can be told.
+        ('[{"s": {"a": 1, "a": 1}, "s": 2}]', 'record 0 (counted from 0): the key the text "s" stands twice'),
+        ('{"images": [{"id": 1, "id": 1}]}', "key 'images', item 0: the key the text \"id\" stands twice"),
         (b'["caf\xe9"]', "byte 5 is not UTF-8; save the file as UTF-8"),
         ("[" * 200_000, "is not usable JSON"),
         (f"[{'9' * 5000}]", "is not usable JSON"),
@@ -128,7 +133,7 @@ def test_lines_of_json_carry_their_number(file):
         ('{}\n{"a" 1}', "line 2: column 6: is not JSON"),
         ("{}\n\n[1]", "line 3: is a list; an object with keys is needed"),
         (b'{}\n{"a": "\xff"}', "line 2: byte 7 is not UTF-8"),
-        ('{}\n{"a": 1, "a": 2}', "line 2: is not usable JSON"),
+        ('{}\n{"a": 1, "a": 2}', 'line 2: the key the text "a" stands twice'),
     ],
 )
 def test_a_bad_line_is_named(file, content, complaint):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from composir.datasets.base import Dataset
 from composir.errors import DataError, UnknownNameError
 from composir.evaluation import Result, compare
 from composir.evaluation.results import COLUMNS
@@ -48,7 +50,9 @@ def synthetic(hits: dict[str, np.ndarray], protocol: dict | None = None, order: 
         "method": first,
         "protocol": protocol or PROTOCOL,
         "tasks": tasks,
+        "average": {},
         "baselines": {name: {} for name in others},
+        "data": {"name": "cirr"},
     }
     return Result(content, pa.concat_tables(tables))
 
@@ -122,6 +126,99 @@ def test_values_that_apply_to_no_query_do_not_count(hits):
     a[::2] = b[::2] = np.nan
     [d] = compare(synthetic({"a": a}), synthetic({"b": b})).differences
     assert d.queries == 100 == d.test.wins + d.test.losses + d.test.ties
+
+
+class Paper(Dataset):
+    """A data set with a paper's average, by whose class the comparison knows what it is made of."""
+
+    averages: ClassVar[dict[str, tuple[str, ...]]] = {"R@1": ("R@1",), "Avg": ("R@1", "Rs@1")}
+
+
+PAPER = f"{__name__}:Paper"
+SIZES = {"dress": 60, "shirt": 11}
+
+
+def two_tasks(seed: int, average: dict[str, float] | None = None, data: str = PAPER) -> tuple[Result, dict]:
+    """A result of two tasks of unlike size and two metrics, and its values; Rs@1 does not apply to every query."""
+    rng = np.random.default_rng(seed)
+    tables, values = [], {}
+    for task, size in SIZES.items():
+        own = {name: (rng.random(size) < 0.5).astype(float) for name in ("R@1", "Rs@1")}
+        own["Rs@1"][::5] = np.nan
+        values[task] = own
+        columns = {name: [_value(name, "m", f"{task}{i}") for i in range(size)] for name in COLUMNS}
+        columns["task"] = [task] * size
+        columns |= {name: [None if np.isnan(v) else v for v in of] for name, of in own.items()}
+        tables.append(pa.table(columns, schema=pa.schema([*COLUMNS.items(), *((n, pa.float64()) for n in own)])))
+    asked = [{**PROTOCOL["tasks"][0], "name": task, "queries": size} for task, size in SIZES.items()]
+    content = {
+        "method": "m",
+        "protocol": {**PROTOCOL, "tasks": asked},
+        "tasks": [
+            {"name": task, "metrics": {"R@1": 0.0, "Rs@1": 0.0}, "queries": size} for task, size in SIZES.items()
+        ],
+        "average": {"R@1": 0.0, "Avg": 0.0} if average is None else average,
+        "baselines": {},
+        "data": {"name": data},
+    }
+    return Result(content, pa.concat_tables(tables)), values
+
+
+def slow_average(values: dict, over: tuple[str, ...]) -> float:
+    """Mean over tasks of the means over metrics of the means over queries that have a value, in per cent."""
+    total = 0.0
+    for own in values.values():
+        for name in over:
+            known = [v for v in own[name] if not np.isnan(v)]
+            total += sum(known) / len(known) / len(over) / len(values)
+    return 100 * total
+
+
+def slow_swaps(a: dict, b: dict, over: tuple[str, ...], draws: int) -> float:
+    """How often the averages of two sides lie at least so far apart if each query's sides are swapped by a coin."""
+    rng, observed, beyond = np.random.default_rng(9), slow_average(a, over) - slow_average(b, over), 0
+    for _ in range(draws):
+        one = {task: {name: own[name].copy() for name in over} for task, own in a.items()}
+        other = {task: {name: own[name].copy() for name in over} for task, own in b.items()}
+        for task in one:
+            for query in range(SIZES[task]):
+                if rng.random() < 0.5:
+                    for name in over:
+                        mine, its = one[task][name][query], other[task][name][query]
+                        one[task][name][query], other[task][name][query] = its, mine
+        beyond += abs(slow_average(one, over) - slow_average(other, over)) >= abs(observed) - 1e-9
+    return beyond / draws
+
+
+@pytest.mark.parametrize("name", ["R@1", "Avg"])
+def test_the_papers_average_is_tested_over_all_tasks(name):
+    (one, a), (other, b) = two_tasks(1), two_tasks(2)
+    found = compare(one, other, metrics=[name]).differences
+    d = next(d for d in found if d.task == "all tasks")
+    assert (d.metric, d.queries) == (name, sum(SIZES.values()))
+    over = Paper.averages[name]
+    assert d.a == pytest.approx(slow_average(a, over))
+    assert d.b == pytest.approx(slow_average(b, over))
+    assert d.test.difference == pytest.approx(d.a - d.b)
+    assert d.test.low < d.test.difference < d.test.high
+    # 400 swaps against 10,000: four deviations of the coarser share.
+    assert d.test.p_randomization == pytest.approx(slow_swaps(a, b, over, 400), abs=4 * np.sqrt(0.25 / 400))
+    assert d.told("x", "y").startswith(f"all tasks {name}: ")
+    # A metric that bears an average's name is tested in each task too.
+    assert [d.task for d in found] == ([*SIZES, "all tasks"] if name == "R@1" else ["all tasks"])
+
+
+def test_an_average_that_is_not_known_or_not_there_is_not_tested():
+    (one, _), (other, _) = two_tasks(1), two_tasks(2)
+    assert [d.task for d in compare(one, other).differences[-2:]] == ["all tasks"] * 2
+    (one, _), (other, _) = two_tasks(1, {}), two_tasks(2, {})
+    assert "all tasks" not in {d.task for d in compare(one, other).differences}
+    (one, _), (other, _) = two_tasks(1, data="gone:Away"), two_tasks(2, data="gone:Away")
+    found = compare(one, other)
+    assert "all tasks" not in {d.task for d in found.differences}
+    assert "'Avg' is not tested: it is not known what it is made of" in found.notes
+    with pytest.raises(UnknownNameError, match="unknown metric of these results: 'Avg'"):
+        compare(one, other, metrics=["Avg"])
 
 
 def changed(change: Callable[[dict], None]) -> dict:

@@ -13,6 +13,7 @@ from composir.datasets.wardrobe import Wardrobe
 from composir.errors import ComposirError, DataError
 from composir.evaluation import evaluate, rank
 from composir.evaluation.rows import rows_of
+from composir.evaluation.tables import table
 from composir.methods import load_method
 from composir.methods.base import Method
 from composir.types import Query, Task, Wording
@@ -200,6 +201,13 @@ def test_both_orders_are_composed_and_averaged(tiny, data, tasks, subset_class):
             assert abs(int((scores > scores[target]).sum()) + 1 - told) <= 1
 
 
+def test_the_table_says_what_each_query_is_ranked_among(signs, data, tasks, subset_class):
+    told = table(evaluate(signs, subset_class(data, tasks[0], tasks[2]), "test", workers=0))
+    dropped, own = (line for line in told.splitlines() if " queries, " in line)
+    assert dropped.endswith("gallery 42 (style photo, 64 px, seed 3), reference dropped")
+    assert own.endswith(" queries, each with candidates of its own, its reference never among them")
+
+
 def test_averages_are_means_over_tasks_with_an_interval(signs, data, tasks, subset_class):
     dataset = subset_class(data, tasks[0], replace(tasks[3], metrics=("R@1", "R@5")))
     dataset.averages = {"R@5": ("R@5",), "Avg": ("R@1", "R@5")}
@@ -225,7 +233,9 @@ def test_the_protocol_says_what_the_numbers_depend_on(signs, data, tasks, subset
     assert [t["own_candidates"] for t in p["tasks"]] == [False, False, True, False]
     assert [t["caption_join"] for t in p["tasks"]] == ["and", "and", "and", "reversed"]
     assert p["tasks"][3]["gallery"]["size"] == 30
-    assert p["tasks"][0]["gallery"] == p["tasks"][2]["gallery"] != p["tasks"][3]["gallery"]
+    ids = [t["gallery"]["ids"] for t in p["tasks"]]
+    assert ids[0] == ids[2] != ids[3]
+    assert p["tasks"][0]["gallery"]["name"] == "style photo, 64 px, seed 3"
     sizes = {key: p["preprocessing"]["gallery"][key] for key in ("size", "mean", "flip")}
     assert sizes == {"size": signs.backbone.image_size, "mean": list(signs.transform("gallery").mean), "flip": False}
     assert p["backbone"]["name"] == "clip-tiny"
@@ -269,7 +279,7 @@ def test_what_cannot_be_evaluated_is_refused(signs, tiny, data, tasks, subset_cl
     hidden = replace(tasks[0], hidden=True)
     with pytest.raises(DataError, match=r"targets of subset test are not public.*composir submit"):
         evaluate(signs, subset_class(data, hidden), "test")
-    with pytest.raises(DataError, match=r"subset test: the split holds no queries"):
+    with pytest.raises(DataError, match=r"subset test asks no queries \(it is empty\), so no method can"):
         evaluate(signs, subset_class(data), "test")
     with pytest.raises(DataError, match=r"subset test: families holds no queries"):
         evaluate(signs, subset_class(data, replace(tasks[0], queries=())), "test")

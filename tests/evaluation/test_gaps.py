@@ -101,14 +101,14 @@ def test_every_number_is_stamped(signs, broken):
     _, target, _ = victims(broken)
     (broken / "images" / f"{target}.png").unlink()
     result = evaluate(signs, load_dataset("fashioniq", root=broken), workers=0, partial=True)
-    assert result.content["warnings"][0].startswith("partial: 1 pictures are missing")
+    assert result.content["warnings"][0].startswith("partial: 1 picture is missing and 1 query was left out")
     for scores in (result.content, *result.content["baselines"].values()):
         assert all(task["partial"] is True for task in scores["tasks"])
     text = table(result)
     lines = [line for line in text.splitlines() if line.startswith(("R@", "Avg"))]
     assert len(lines) == 3 * 4 + 3
     assert all(" (partial) " in line for line in lines)
-    assert "PARTIAL: 1 pictures are missing" in text
+    assert "PARTIAL: 1 picture is missing" in text
 
 
 def test_several_targets_shrink(data, signs, subset_class):
@@ -165,7 +165,7 @@ def test_what_annotations_name_outside_the_gallery_needs_partial(data, signs, su
 def test_nothing_left_is_refused(data, signs, subset_class):
     ids = data.ids("test")[:12]
     task = Task("t", ids, (Query("q", ids[0], ("is red",), (ids[1],)),), ("R@1",), drop_reference=True)
-    with pytest.raises(DataError, match="t: of 1 queries none is left"):
+    with pytest.raises(DataError, match="t: of 1 query none is left without 1 missing picture;"):
         evaluate(signs, subset_class(data, task, gone=[ids[1]]), "test", workers=0, partial=True)
 
 

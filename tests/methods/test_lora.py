@@ -5,55 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from small_tat import ANCHORS, MOVES, TEXTS, TINY, built, features, pixels, trained
 from transformers import BlipConfig, BlipForImageTextRetrieval, CLIPConfig, CLIPModel, SiglipModel
 
 from composir.backbones import load_backbone
-from composir.backbones.base import Backbone
 from composir.errors import ComposirError
-from composir.methods import load_method
 from composir.methods.lora import Lora, layers, put_in, trainable_share
-from composir.methods.tat import Tat
 
-TINY = ("clip-tiny", "siglip-tiny", "blip-tiny")
-ANCHORS = ("text", "none", "image")
-TEXTS = ["a red dress", "a long blue shirt", "white hoodie with a star logo", "a photo of a black jacket"]
 # peft's own models ask transformers by a name that it is about to drop.
 PEFTS = "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-MOVES = {"text": {"image"}, "none": {"image", "text"}, "image": {"text"}}
-
-
-def built(backbone: str = "clip-tiny", /, **arguments: Any) -> Tat:
-    """TAT over a tiny backbone of its own; its LoRA is still without effect."""
-    torch.manual_seed(7)
-    made = load_method("tat", load_backbone(backbone), **arguments)
-    assert isinstance(made, Tat)
-    return made
-
-
-def trained(backbone: str = "clip-tiny", /, **arguments: Any) -> Tat:
-    """The same with a LoRA that matters."""
-    made = built(backbone, **arguments)
-    with torch.no_grad():
-        for name, tensor in made.named_parameters():
-            if ".lora_B." in name:
-                tensor.normal_(0, 0.2)
-    return made
-
-
-def pixels() -> torch.Tensor:
-    """Plain stripes."""
-    columns = np.random.default_rng(0).integers(0, 256, (4, 3, 1, 4), dtype=np.uint8)
-    return torch.from_numpy(np.repeat(np.repeat(columns, 8, axis=3), 32, axis=2).copy())
-
-
-@torch.no_grad()
-def features(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
-    shown = backbone.transform().normalise(pixels())
-    return backbone.embed_image(shown), backbone.embed_text(TEXTS)
 
 
 # ---- the share of parameters ----

@@ -7,16 +7,15 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.torch import load_file
+from small_tat import ANCHORS, MOVES, TEXTS, TINY, built, features, pixels, trained
 
 from composir import checkpoint
 from composir.backbones import load_backbone
-from composir.backbones.base import Backbone
 from composir.errors import ComposirError
 from composir.methods import load_method
 from composir.methods.lora import layers
@@ -24,44 +23,9 @@ from composir.methods.tat import Tat
 from composir.training import fit
 from composir.training.recompute import recomputed
 
-TINY = ("clip-tiny", "siglip-tiny", "blip-tiny")
-ANCHORS = ("text", "none", "image")
-TEXTS = ["a red dress", "a long blue shirt", "white hoodie with a star logo", "a photo of a black jacket"]
-MOVES = {"text": {"image"}, "none": {"image", "text"}, "image": {"text"}}
-
-
-def built(backbone: str = "clip-tiny", seed: int = 0, /, **arguments: Any) -> Tat:
-    """TAT over a tiny backbone of its own; its LoRA is still without effect."""
-    torch.manual_seed(7)
-    made = load_method("tat", load_backbone(backbone, f"seed-{seed}"), **arguments)
-    assert isinstance(made, Tat)
-    return made
-
-
-def trained(backbone: str = "clip-tiny", /, **arguments: Any) -> Tat:
-    """The same with a LoRA that matters."""
-    made = built(backbone, **arguments)
-    with torch.no_grad():
-        for name, tensor in made.named_parameters():
-            if ".lora_B." in name:
-                tensor.normal_(0, 0.2)
-    return made
-
-
-def pixels(seed: int = 0) -> torch.Tensor:
-    """Plain stripes, of whole numbers: the same bytes on every machine."""
-    columns = np.random.default_rng(seed).integers(0, 256, (4, 3, 1, 4), dtype=np.uint8)
-    return torch.from_numpy(np.repeat(np.repeat(columns, 8, axis=3), 32, axis=2).copy())
-
 
 def batch(seed: int = 0) -> dict[str, Any]:
     return {"ids": [f"p{i}" for i in range(4)], "texts": TEXTS, "pixels": pixels(seed)}
-
-
-@torch.no_grad()
-def features(backbone: Backbone) -> tuple[torch.Tensor, torch.Tensor]:
-    shown = backbone.transform().normalise(pixels())
-    return backbone.embed_image(shown), backbone.embed_text(TEXTS)
 
 
 # ---- the loss ----

@@ -125,34 +125,56 @@ def test_runs_over_other_data_have_sections_of_their_own(make_run):
         make_run("a"),
         make_run("b", data={"name": "cirr"}),
         make_run("c", data={"split": "test"}),
-        make_run("d", data={"arguments": {"gallery": "val"}}),
         make_run("e", seed=3),
         make_run("f", data={"name": "jsonl"}, title="myntra"),
         make_run("g", data={"name": "jsonl"}, title="emoji"),
     ]
     found = read_sections(runs)
     names = [[run.name for run in section.runs] for section in found]
-    assert names == [["a", "e"], ["b"], ["c"], ["d"], ["f"], ["g"]]
+    assert names == [["a", "e"], ["b"], ["c"], ["f"], ["g"]]
     assert [section.title for section in found][-2:] == ["myntra", "emoji"]
 
 
+def test_runs_stand_together_by_protocol_not_by_how_their_data_was_opened(make_run):
+    [task] = tasks(30)
+    runs = [
+        make_run("plain", [task]),
+        make_run("spelled", [task], data={"arguments": {"gallery": "original"}}, seed=1),
+        make_run("smaller", [replace(task, gallery_name="val split")], data={"arguments": {"gallery": "val"}}),
+        make_run("dropped", [replace(task, drop_reference=True)]),
+        make_run("fewer", [replace(task, gallery=task.gallery[:-1], queries=task.queries[1:])]),
+    ]
+    found = read_sections(runs)
+    assert [[run.name for run in section.runs] for section in found] == [
+        ["plain", "spelled"], ["smaller"], ["dropped"], ["fewer"]
+    ]  # fmt: skip
+    assert [dict(section.arguments) for section in found] == [{}, {"gallery": "val"}, {}, {}]
+    assert found[0].entries[1].label == "slerp · run 2"
+
+
+def test_a_partial_run_stands_with_the_complete_ones_of_its_protocol(make_run):
+    [task] = tasks(30)
+    fewer = replace(task, gallery=task.gallery[:-1], queries=task.queries[1:])
+    runs = [
+        make_run("whole", [task]),
+        make_run("part", [fewer], partial=True),
+        make_run("other part", [replace(fewer, drop_reference=True)], partial=True),
+    ]
+    assert [[run.name for run in section.runs] for section in read_sections(runs)] == [
+        ["whole", "part"],
+        ["other part"],
+    ]
+
+
 def other_queries(task):
-    return replace(task, queries=task.queries[1:])
-
-
-def other_gallery(task):
-    return replace(task, gallery=(*task.gallery, "one more"))
+    return replace(task, queries=tuple(replace(q, id=f"{q.id} anew") for q in task.queries))
 
 
 def other_targets(task):
     return replace(task, queries=tuple(replace(q, targets=(task.gallery[50],)) for q in task.queries))
 
 
-def reference_dropped(task):
-    return replace(task, drop_reference=True)
-
-
-@pytest.mark.parametrize("change", [other_queries, other_gallery, other_targets, reference_dropped])
+@pytest.mark.parametrize("change", [other_queries, other_targets])
 def test_what_was_asked_differently_is_not_compared(make_run, change):
     [task] = tasks(30)
     runs = [make_run("a", [task], skill={"slerp": 3}), make_run("b", [change(task)], skill={"panda": 9})]

@@ -43,6 +43,19 @@ def test_a_sample_of_cirr_for_another_split_is_told_too(truth, shared_data):
     assert "its 4,148 ids look like the ids of test" in str(found)
 
 
+def test_a_file_for_another_set_has_one_problem_not_one_for_each_list(drawn, truth, shared_data, put):
+    sample = shared_data / "cirr/demo_files/test1_pred_ranks_recall_subset.json"
+    (found,) = check(sample, truth("cirr", "test", drawn["cirr"]))
+    assert str(found).startswith(
+        "0 of its 4,148 ids are queries of test; it is for another data set or split, or --root"
+    )
+    # The ids may agree by chance: then the images do not.
+    task = truth("cirr", "val", drawn["cirr"]).tasks[0]
+    lists = {query.id: [f"away-{i}-0-img0" for i in range(50)] for query in task.queries}
+    (found,) = check(put({"version": "rc2", "metric": "recall", **lists}), truth("cirr", "val", drawn["cirr"]))
+    assert str(found).startswith("0 of the 50 images it names are in the gallery of val; it is for another data set")
+
+
 # ---- CIRR, a good file over a drawn val split with one thing wrong ----
 
 

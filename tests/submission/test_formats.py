@@ -75,7 +75,8 @@ HEAD = {"version": "rc2", "metric": "recall"}
     [
         ("cirr", [], "holds a list; the format is"),
         ("cirr", 3, "holds the number 3; the format is"),
-        ("cirr", {"0": ["a"]}, "lacks the key 'version'"),
+        ("cirr", {"0": ["a"]}, "neither the key 'version' nor 'metric'.* say --data circo"),
+        ("cirr", {"metric": "recall", "0": ["a"]}, "lacks the key 'version'"),
         ("cirr", {"version": "rc2", "0": ["a"]}, "lacks the key 'metric'"),
         ("cirr", {**HEAD, "version": "rc1"}, "version is 'rc1'; CIRR takes 'rc2'"),
         ("cirr", {**HEAD, "version": 2}, "key 'version' holds the number 2"),

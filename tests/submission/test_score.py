@@ -162,6 +162,24 @@ def test_a_constant_file_of_cirr_is_at_chance_and_warned_about(cirr_lists, cirr_
     assert set(found["average"]) == {"Avg (ISA)"}
 
 
+@pytest.mark.parametrize("order", ["as they stand", "by name"])
+def test_a_constant_subset_file_of_cirr_is_warned_about(cirr_lists, cirr_records, truth, put, order):
+    val = truth("cirr", "val")
+    subset = cirr_lists("constant", 3, subset=True)
+    if order == "by name":
+        for record in cirr_records:
+            others = sorted(set(record["img_set"]["members"]) - {record["reference"]})
+            subset[str(record["pairid"])] = others[:3]
+    found = result(score([put(subset)], val), val)
+    assert found["tasks"][0]["metrics"]["Rs@1"] == pytest.approx(20, abs=4)  # one of five
+    told = "cirr: the images of each set (img_set) are always in one order, whatever is asked"
+    assert found["warnings"][0] == told
+    # One query whose words are heard is enough.
+    first = subset[str(cirr_records[0]["pairid"])]
+    first[0], first[1] = first[1], first[0]
+    assert told not in result(score([put(subset)], val), val)["warnings"]
+
+
 def test_lists_shorter_than_a_cutoff_bound_it(cirr_lists, cirr_records, truth, put):
     val = truth("cirr", "val")
     recall = cirr_lists("random", 7)

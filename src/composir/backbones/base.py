@@ -6,11 +6,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from composir.backbones.tokenizer import TextTokenizer
 from composir.backbones.transform import Transform
 from composir.errors import ComposirError
 
@@ -89,3 +91,68 @@ class Backbone(nn.Module):
             folder: Made if absent.
             dtype: Storage type of the weights; as they are by default. They load as float32 whatever it was.
         """
+
+
+class _ImageTower(Protocol):
+    def blocks(self, pixels: Tensor, layer: int) -> Tensor: ...
+
+
+class _TextTower(Protocol):
+    @property
+    def words(self) -> nn.Embedding: ...
+
+    def grow(self, ids: Sequence[int]) -> None: ...
+
+
+class TransformersBackbone(Backbone):
+    """What CLIP, SigLIP and BLIP over transformers' modules have in common.
+
+    Attributes:
+        config: As transformers writes it.
+        tokenizer: From texts to ids.
+    """
+
+    config: Any
+    tokenizer: TextTokenizer
+    _transform: Transform
+
+    def transform(self, train: bool = False) -> Transform:
+        """The checkpoint's own map; `train` looks at a random window of 80 to 100 % of the area first.
+
+        No mirroring: texts say "on the left".
+        """
+        return self._transform.augmented(0.8) if train else self._transform
+
+    def patches(self, pixels: Float[Tensor, "B 3 H W"], layer: int = -1) -> Float[Tensor, "B P V"]:
+        """Patch features (no class token), row by row, as a block leaves them: no final norm, no projection.
+
+        Args:
+            pixels: Normalised images.
+            layer: As in transformers' hidden_states: 0 is the input of the first block, i the output of block i,
+                -1 that of the last one, -2 that of the one before.
+        """
+        self._check_pixels(pixels)
+        return cast("_ImageTower", self.image).blocks(pixels, layer)
+
+    def add_words(self, words: Sequence[str]) -> None:
+        """Make each word one token of its own; see `Backbone.add_words`."""
+        text = cast("_TextTower", self.text)
+        text.grow(self.tokenizer.add_words(words))
+        self.config.text_config.vocab_size = text.words.num_embeddings
+
+    def _check_pixels(self, pixels: Tensor) -> None:
+        wanted = (3, self.image_size, self.image_size)
+        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted:
+            raise ComposirError(
+                f"images have shape {tuple(pixels.shape)}; (B, {', '.join(map(str, wanted))}) is needed, "
+                "as `transform()` of this backbone makes them"
+            )
+
+    def _count_words(self, words: Tensor | None, texts: Sequence[str]) -> int:
+        """How many pseudo-words stand in each text; their shape is checked."""
+        if words is None:
+            return 0
+        if words.ndim != 3 or words.shape[0] != len(texts) or words.shape[2] != self.word_dim:
+            wanted = f"({len(texts)} texts, any number, {self.word_dim})"
+            raise ComposirError(f"words have shape {tuple(words.shape)}; {wanted} is needed")
+        return words.shape[1]

@@ -22,7 +22,7 @@ from transformers import BlipConfig, BlipForImageTextRetrieval
 from transformers.activations import ACT2FN
 
 from composir.backbones import hub, weights
-from composir.backbones.base import Backbone, Source
+from composir.backbones.base import Source, TransformersBackbone
 from composir.backbones.blip_towers import Attention, BlipImage, BlipText
 from composir.backbones.clip import BICUBIC, TINY_CORPUS, hub_name
 from composir.backbones.preprocessor import CLIP_MEAN, CLIP_STD
@@ -35,7 +35,7 @@ CONTEXT = 77
 KERNELS = ("sdpa", "eager")
 
 
-class BlipBackbone(Backbone):
+class BlipBackbone(TransformersBackbone):
     """BLIP behind the backbone contract; see `Backbone` for the calls.
 
     Build one by `from_pretrained`, `from_scratch`, `from_config` or `tiny`.
@@ -175,13 +175,6 @@ class BlipBackbone(Backbone):
         )  # fmt: skip
         return made.eval()
 
-    def transform(self, train: bool = False) -> Transform:
-        """The checkpoint's own map; `train` looks at a random window of 80 to 100 % of the area first.
-
-        No mirroring: texts say "on the left".
-        """
-        return self._transform.augmented(0.8) if train else self._transform
-
     def embed_image(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Joint-space features of images, not normalised: the class token of `tokens`, projected."""
         return self.project(self.tokens(pixels))
@@ -194,17 +187,6 @@ class BlipBackbone(Backbone):
     def project(self, tokens: Float[Tensor, "B T V"]) -> Float[Tensor, "B D"]:
         """The joint-space features of images whose `tokens` are there already."""
         return cast("BlipImage", self.image).project(tokens)
-
-    def patches(self, pixels: Float[Tensor, "B 3 H W"], layer: int = -1) -> Float[Tensor, "B P V"]:
-        """Patch features (no class token), row by row, as a block leaves them: no final norm, no projection.
-
-        Args:
-            pixels: Normalised images.
-            layer: As in transformers' hidden_states: 0 is the input of the first block, i the output of block i,
-                -1 that of the last one, -2 that of the one before.
-        """
-        self._check_pixels(pixels)
-        return cast("BlipImage", self.image).blocks(pixels, layer)
 
     def embed_text(
         self, texts: Sequence[str], *, before: str = "", words: Float[Tensor, "B R W"] | None = None
@@ -237,12 +219,6 @@ class BlipBackbone(Backbone):
         opening = self.tokenizer.core.token_to_id(ENC) if self.itm_enc_token else self.tokenizer.start
         text = cast("BlipText", self.text)
         return text.match(text(*self._read(texts, before, words, opening), image_tokens))
-
-    def add_words(self, words: Sequence[str]) -> None:
-        """Make each word one token of its own; see `Backbone.add_words`."""
-        text = cast("BlipText", self.text)
-        text.grow(self.tokenizer.add_words(words))
-        self.config.text_config.vocab_size = text.words.num_embeddings
 
     def resize(self, image_size: int) -> None:
         """Read images of another side from now on: positions are interpolated (bicubic), as BLIP does it 224 -> 384.
@@ -286,24 +262,13 @@ class BlipBackbone(Backbone):
         self, texts: Sequence[str], before: str, words: Tensor | None, opening: int | None
     ) -> tuple[Tensor, Tensor, Tensor | None, int]:
         """(padded ids, lengths, words, their place), as the text tower takes them."""
-        if words is not None and (words.ndim != 3 or words.shape[0] != len(texts) or words.shape[2] != self.word_dim):
-            wanted = f"({len(texts)} texts, any number, {self.word_dim})"
-            raise ComposirError(f"words have shape {tuple(words.shape)}; {wanted} is needed")
-        rows, place = self.tokenizer.frame(texts, before, 0 if words is None else words.shape[1])
+        rows, place = self.tokenizer.frame(texts, before, self._count_words(words, texts))
         device = next(self.text.parameters()).device
         lengths = torch.tensor([len(row) for row in rows], dtype=torch.long, device=device)
         longest, pad = max(map(len, rows), default=1), self.tokenizer.pad
         padded = [[opening, *row[1:], *[pad] * (longest - len(row))] for row in rows]
         ids = torch.tensor(padded, dtype=torch.long, device=device).view(len(rows), longest)
         return ids, lengths, words, place
-
-    def _check_pixels(self, pixels: Tensor) -> None:
-        wanted = (3, self.image_size, self.image_size)
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted:
-            raise ComposirError(
-                f"images have shape {tuple(pixels.shape)}; (B, {', '.join(map(str, wanted))}) is needed, "
-                "as `transform()` of this backbone makes them"
-            )
 
 
 def interpolated(positions: Float[Tensor, "1 T V"], side: int) -> Float[Tensor, "1 S V"]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 from transformers.activations import ACT2FN
 
 from composir.backbones import hub, weights
-from composir.backbones.base import Backbone, Source
+from composir.backbones.base import Source, TransformersBackbone
 from composir.backbones.catalog import VARIANTS
 from composir.backbones.preprocessor import CLIP_MEAN, CLIP_STD, HALF
 from composir.backbones.tokenizer import TextTokenizer
@@ -44,7 +44,7 @@ TINY_CORPUS = (
 )
 
 
-class ClipBackbone(Backbone):
+class ClipBackbone(TransformersBackbone):
     """CLIP or SigLIP behind the backbone contract; see `Backbone` for the calls.
 
     Build one by `from_pretrained`, `from_scratch`, `from_config` or `tiny`.
@@ -192,28 +192,10 @@ class ClipBackbone(Backbone):
         transform = Transform(32, "exact", 32, BICUBIC, HALF, HALF)
         return cls.from_config(config, tokenizer, transform, seed=seed, name="siglip-tiny").eval()
 
-    def transform(self, train: bool = False) -> Transform:
-        """The checkpoint's own map; `train` looks at a random window of 80 to 100 % of the area first.
-
-        No mirroring: texts say "on the left".
-        """
-        return self._transform.augmented(0.8) if train else self._transform
-
     def embed_image(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
         """Joint-space features of images, not normalised."""
         self._check_pixels(pixels)
         return self.image(pixels)
-
-    def patches(self, pixels: Float[Tensor, "B 3 H W"], layer: int = -1) -> Float[Tensor, "B P V"]:
-        """Patch features (no class token), row by row, as a block leaves them: no final norm, no projection.
-
-        Args:
-            pixels: Normalised images.
-            layer: As in transformers' hidden_states: 0 is the input of the first block, i the output of block i,
-                -1 that of the last one, -2 that of the one before.
-        """
-        self._check_pixels(pixels)
-        return cast("ImageTower", self.image).blocks(pixels, layer)
 
     def embed_text(
         self, texts: Sequence[str], *, before: str = "", words: Float[Tensor, "B R W"] | None = None
@@ -224,15 +206,9 @@ class ClipBackbone(Backbone):
             ComposirError: `words` has the wrong shape, does not fit the context, or the family is SigLIP, which has no
                 causal order to put words into.
         """
-        gap = 0
-        if words is not None:
-            if self.family == "siglip":
-                raise ComposirError("SigLIP takes no pseudo-words; use a CLIP backbone for methods that need them")
-            if words.ndim != 3 or words.shape[0] != len(texts) or words.shape[2] != self.word_dim:
-                wanted = f"({len(texts)} texts, any number, {self.word_dim})"
-                raise ComposirError(f"words have shape {tuple(words.shape)}; {wanted} is needed")
-            gap = words.shape[1]
-        rows, place = self.tokenizer.frame(texts, before, gap)
+        if words is not None and self.family == "siglip":
+            raise ComposirError("SigLIP takes no pseudo-words; use a CLIP backbone for methods that need them")
+        rows, place = self.tokenizer.frame(texts, before, self._count_words(words, texts))
         device = next(self.text.parameters()).device
         if not rows:
             return torch.zeros(0, self.dim, device=device)
@@ -245,12 +221,6 @@ class ClipBackbone(Backbone):
             return self.text(ids)
         ends = torch.tensor([len(row) - 1 for row in rows], device=device)
         return self.text(ids, ends, words, place)
-
-    def add_words(self, words: Sequence[str]) -> None:
-        """Make each word one token of its own; see `Backbone.add_words`."""
-        text = cast("ClipText | SiglipText", self.text)
-        text.grow(self.tokenizer.add_words(words))
-        self.config.text_config.vocab_size = text.words.num_embeddings
 
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write config.json, model.safetensors, tokenizer files and preprocessor_config.json.
@@ -268,14 +238,6 @@ class ClipBackbone(Backbone):
         self.tokenizer.save(folder)
         preprocessor = self._transform.to_preprocessor(PROCESSORS[self.family])
         weights.write_json(folder / "preprocessor_config.json", preprocessor)
-
-    def _check_pixels(self, pixels: Tensor) -> None:
-        wanted = (3, self.image_size, self.image_size)
-        if pixels.ndim != 4 or tuple(pixels.shape[1:]) != wanted:
-            raise ComposirError(
-                f"images have shape {tuple(pixels.shape)}; (B, {', '.join(map(str, wanted))}) is needed, "
-                "as `transform()` of this backbone makes them"
-            )
 
 
 def hub_name(key: str) -> str:

@@ -16,11 +16,11 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B[:METHOD]", help="Another, or the same for two of its methods.")],
     *,
     metric: Annotated[
-        list[str] | None, typer.Option(help="e.g. R@10; may be given again. All metrics if not given.")
+        list[str] | None, typer.Option(help="e.g. R@10, or an average; may be given again. All if not given.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")] = False,
 ) -> None:
-    """Say whether A is better than B by more than chance, for each metric over the same queries.
+    """Say whether A is better than B by more than chance, for each metric and average over the same queries.
 
     RUN:slerp names one of a folder's methods; without, it is the one that was evaluated. Results that do not measure
     the same thing are refused.

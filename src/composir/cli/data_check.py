@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from composir import nouns
+
 if TYPE_CHECKING:
     from composir.datasets.doctor import Astray, Blame, Cost, Diagnosis
 
@@ -68,7 +70,8 @@ def _as_json(found: Diagnosis, root: Path) -> str:
 def _as_text(found: Diagnosis, root: Path) -> str:
     blame = found.blame
     lines = [
-        f"{found.name} at {root}: {', '.join(found.splits)}; {found.named:,} pictures named, {found.opened:,} opened"
+        f"{found.name} at {root}: {', '.join(found.splits)}; "
+        f"{nouns.counted(found.named, 'picture')} named, {found.opened:,} opened"
     ]
     lines += _kind("annotations that cannot be read", [f"{fault.split}: {fault.why}" for fault in found.faults])
     lines += _kind("missing", [f"{image}  {_blamed(blame[image])}" for image in found.missing])
@@ -89,7 +92,7 @@ def _as_text(found: Diagnosis, root: Path) -> str:
 
 
 def _count(problems: int) -> str:
-    return f"{problems:,} problem{'s' if problems > 1 else ''}" if problems else "complete"
+    return nouns.counted(problems, "problem") if problems else "complete"
 
 
 def _kind(title: str, items: Sequence[str]) -> list[str]:
@@ -112,12 +115,12 @@ def _pointer(astray: Astray) -> str:
 def _blamed(blame: Blame) -> str:
     """What one picture costs."""
     kinds = {
-        f"{'query' if len(blame.lost) == 1 else 'queries'} cannot be asked": blame.lost,
-        "have one target less": blame.fewer_targets,
-        "have a smaller subset": blame.fewer_members,
-        "triplets or pairs cannot be trained on": blame.training,
+        ("query cannot be asked", "queries cannot be asked"): blame.lost,
+        ("query has one target less", "queries have one target less"): blame.fewer_targets,
+        ("query has a smaller subset", "queries have a smaller subset"): blame.fewer_members,
+        ("triplet or pair cannot be trained on", "triplets or pairs cannot be trained on"): blame.training,
     }
-    told = [f"{len(places):,} {what}" for what, places in kinds.items() if places]
+    told = [nouns.counted(len(places), *what) for what, places in kinds.items() if places]
     told += [f"gone from the gallery of {', '.join(blame.galleries)}"] * bool(blame.galleries)
     return "; ".join(told) or "costs nothing"
 
@@ -126,13 +129,15 @@ def _cost(cost: Cost) -> str:
     """What one part of a split holds and loses."""
     if cost.kind == "task":
         which = f" ({cost.gallery_name})" if cost.gallery_name else ""
-        there = f"{cost.split} {cost.name}: {cost.queries:,} queries over {cost.gallery:,} pictures{which}"
+        asked = nouns.counted(cost.queries, "query", "queries")
+        there = f"{cost.split} {cost.name}: {asked} over {nouns.counted(cost.gallery, 'picture')}{which}"
     else:
-        there = f"{cost.split}: {cost.queries:,} {cost.kind}"
+        there = f"{cost.split}: {nouns.counted(cost.queries, cost.kind.removesuffix('s'))}"
+    unusable = ("lacks its picture", "lack their picture") if cost.kind == "pairs" else 2 * ("cannot be asked",)
     kinds = {
-        "lack their picture" if cost.kind == "pairs" else "cannot be asked": cost.lost,
-        "have fewer targets": cost.fewer_targets,
-        "have a smaller subset": cost.fewer_members,
-        "pictures are gone": cost.gallery_lost,
+        unusable: cost.lost,
+        ("has fewer targets", "have fewer targets"): cost.fewer_targets,
+        ("has a smaller subset", "have a smaller subset"): cost.fewer_members,
+        ("picture is gone", "pictures are gone"): cost.gallery_lost,
     }
-    return "; ".join([there, *(f"{len(ids):,} {what}" for what, ids in kinds.items() if ids)])
+    return "; ".join([there, *(nouns.counted(len(ids), *what) for what, ids in kinds.items() if ids)])

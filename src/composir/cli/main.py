@@ -16,6 +16,7 @@ from composir.cli.eval import evaluate
 from composir.cli.gallery import app as gallery
 from composir.cli.index import index
 from composir.cli.report import report
+from composir.cli.reproduce import reproduce
 from composir.cli.score import score
 from composir.cli.search import search
 from composir.cli.serve import CONTEXT, serve
@@ -39,6 +40,7 @@ app.command()(compare)
 app.command()(score)
 app.command()(submit)
 app.command()(report)
+app.command()(reproduce)
 app.command(context_settings=CONTEXT)(serve)
 app.command()(demo)
 app.add_typer(gallery)

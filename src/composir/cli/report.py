@@ -19,6 +19,10 @@ def report(
     ] = True,
     worst: Annotated[int, typer.Option(min=0, help="How many of the worst queries to show.")] = 20,
     best: Annotated[int, typer.Option(min=0, help="How many of the best queries to show.")] = 20,
+    page: Annotated[
+        str,
+        typer.Option(metavar="URL", help="A search page, e.g. http://127.0.0.1:8000: each query shown links to it."),
+    ] = "",
 ) -> None:
     """Compare runs on one page: leaderboard with intervals and tests, recall curves, best and worst queries.
 
@@ -31,5 +35,6 @@ def report(
     from composir.reporting import write_report
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_report(runs, out, images=images, worst=worst, best=best)
-    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB); open it in any browser, it needs no network")
+    write_report(runs, out, images=images, worst=worst, best=best, search=page)
+    needs = f"its links lead to {page}" if page else "it needs no network"
+    typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB); open it in any browser, {needs}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from composir.nouns import counted
+
 if TYPE_CHECKING:
     from composir.datasets.base import Split
     from composir.submission.truth import Truth
@@ -73,7 +75,7 @@ def _as_text(found: dict[str, Any]) -> str:
     for task, asked in zip(found["tasks"], protocol["tasks"], strict=True):
         size, name = asked["gallery"]["size"], asked["gallery"]["name"]
         gallery = f"gallery not known ({name})" if size is None else f"gallery {size:,} ({name})"
-        lines += ["", f"{task['name']}: {task['queries']:,} queries, {gallery}"]
+        lines += ["", f"{task['name']}: {counted(task['queries'], 'query', 'queries')}, {gallery}"]
         lines += _rows(task["metrics"], task["intervals"])
     if found["average"]:
         lines += ["", "all tasks", *_rows(found["average"], found["average_intervals"])]

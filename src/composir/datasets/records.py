@@ -139,9 +139,10 @@ def read_json(path: Path) -> object:
     """Read a whole JSON file.
 
     Raises:
-        DataError: It is missing or cannot be read, is not UTF-8 (the byte is named) or is not JSON (line and column).
+        DataError: It is missing or cannot be read, is not UTF-8 (the byte is named), is not JSON (line and column), or
+            says a key twice in one object (the record).
     """
-    return _parse(_read(path), path, "")
+    return parse_json(_read(path), str(path))
 
 
 def read_jsonl(path: Path) -> list[tuple[int, dict[str, object]]]:
@@ -156,7 +157,7 @@ def read_jsonl(path: Path) -> list[tuple[int, dict[str, object]]]:
     rows = []
     for number, line in enumerate(_read_bytes(path).split(b"\n"), start=1):
         if line.strip():
-            value = _parse(_decode(line, path, f"line {number}: "), path, f"line {number}: ")
+            value = parse_json(_decode(line, path, f"line {number}: "), f"{path}: line {number}", one_line=True)
             if not isinstance(value, dict):
                 raise DataError(f"{path}: line {number}: is {told(value)}; an object with keys is needed")
             rows.append((number, value))
@@ -273,24 +274,58 @@ def _decode(data: bytes, path: Path, where: str) -> str:
         raise DataError(f"{path}: {where}byte {error.start} is not UTF-8; save the file as UTF-8") from error
 
 
-def _parse(text: str, path: Path, where: str) -> object:
+def parse_json(text: str, place: str, *, one_line: bool = False) -> object:
+    """Make the value that a JSON text holds.
+
+    Args:
+        text: Of a file, or of one line.
+        place: Where it stands, for messages.
+        one_line: Whether `place` names a line already.
+
+    Raises:
+        DataError: As `read_json`.
+    """
+    doubled: list[tuple[dict[str, object], str]] = []
+
+    def made(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        value = dict(pairs)
+        if len(value) != len(pairs):
+            keys = [key for key, _ in pairs]
+            doubled.append((value, next(key for key in keys if keys.count(key) > 1)))
+        return value
+
+    remedy = "mend it or download the file again"
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        value = json.loads(text, object_pairs_hook=made)
     except json.JSONDecodeError as error:
-        at = f"line {error.lineno}, column {error.colno}: " if not where else f"{where}column {error.colno}: "
-        remedy = "mend it or download the file again"
-        raise DataError(f"{path}: {at}is not JSON ({error.msg}); {remedy}") from error
+        at = f"column {error.colno}" if one_line else f"line {error.lineno}, column {error.colno}"
+        raise DataError(f"{place}: {at}: is not JSON ({error.msg}); {remedy}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: {where}is not usable JSON ({error}); mend it or download the file again") from error
+        raise DataError(f"{place}: is not usable JSON ({error}); {remedy}") from error
+    if doubled:
+        key, at = next(((key, at) for own, key in doubled if (at := _place_in(value, own)) is not None), ("", None))
+        where = f"{place}: {at}" if at else place
+        raise DataError(f"{where}: the key {told(key)} stands twice in one object; {remedy}")
+    return value
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {told(twice)} stands twice in one object")
-    return made
+def _place_in(whole: object, wanted: object) -> str | None:
+    """Where an object stands, as `Record` would say it: "record 17 (counted from 0), key 'img_set'"; "" for the whole.
+
+    None where it is no part of it: it stood under a key that was said twice.
+    """
+    waiting: list[tuple[object, str]] = [(whole, "")]
+    while waiting:
+        value, place = waiting.pop()
+        if value is wanted:
+            return place
+        if isinstance(value, dict):
+            parts = [(own, f"key {key!r}") for key, own in value.items()]
+        else:
+            items = enumerate(value) if isinstance(value, list) else ()
+            parts = [(own, f"item {i}" if place else f"record {i} (counted from 0)") for i, own in items]
+        waiting += [(own, f"{place}, {part}" if place else part) for own, part in parts if isinstance(own, dict | list)]
+    return None
 
 
 def _is_finite(value: int | float) -> bool:

@@ -99,6 +99,13 @@ def tasks_of(dataset: Dataset, split: str, *, partial: bool = False) -> list[Tas
     if split not in dataset.splits:
         raise nearest(split, dataset.splits, f"split of {dataset.name}:")
     tasks = dataset.tasks(cast("Split", split))
+    if not tasks:
+        trains = [kind for kind in ("triplets", "pairs") if getattr(dataset, kind)(split)]
+        holds = f"it holds {' and '.join(trains)} to train on" if trains else "it is empty"
+        raise DataError(
+            f"{dataset.name} {split} asks no queries ({holds}), so no method can be evaluated on it; name a split or a "
+            "data set that does"
+        )
     asking = [task for task in tasks if task.queries and task.gallery]
     if len(asking) < max(1, len(tasks)):
         empty = ", ".join(task.name for task in tasks if task not in asking) or "the split"

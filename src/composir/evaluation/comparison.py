@@ -12,11 +12,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from composir.errors import DataError
+from composir.evaluation.averages import made_of, shares
 from composir.evaluation.results import Result
-from composir.metrics import PairedTest, paired_test
+from composir.metrics import PairedTest, paired_mean_of_means
+from composir.nouns import counted
 from composir.plugins import nearest
 
 LEVEL = 0.05
+ALL = "all tasks"  # in place of a task's name, where a difference is one of the papers' averages
 NAMED = 5
 # Of a task: where these differ, a metric of one name measures two things.
 BINDING = ("gallery", "drop_reference", "own_candidates", "queries")
@@ -26,11 +29,11 @@ CHOICES = ("caption_join", "prompt", "shared_concept")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One metric of one task: two means in per cent over the same queries, and how they differ.
+    """One metric of one task, or one average over all: two numbers in per cent over the same queries.
 
     Attributes:
-        task: Its name.
-        metric: Its name.
+        task: Its name, or `ALL`.
+        metric: Its name, or that of the average.
         queries: To which it applies.
         a: The first side's mean.
         b: The second's.
@@ -85,14 +88,14 @@ def p_counts(test: PairedTest) -> bool:
 def compare(
     a: Result, b: Result, *, method_a: str | None = None, method_b: str | None = None, metrics: Sequence[str] = ()
 ) -> Comparison:
-    """Pair two methods by task and query, and test every metric.
+    """Pair two methods by task and query, and test every metric and the papers' averages over all tasks.
 
     Args:
         a: One result.
         b: The other; it may be the same, for two of its methods.
         method_a: Which of its methods; the evaluated one if not given.
         method_b: Likewise.
-        metrics: Which; all if none are named.
+        metrics: Which, averages among them; all if none are named.
 
     Raises:
         UnknownNameError: A method or metric that a result does not have.
@@ -101,21 +104,33 @@ def compare(
     """
     of_a, of_b = _rows(a, method_a), _rows(b, method_b)
     _refuse_unlike(a.content["protocol"], b.content["protocol"])
+    known = made_of(a.content["data"]["name"])
+    averages = {name: known[name] for name in a.content["average"] if name in known}
     names = list(dict.fromkeys(name for task in a.content["tasks"] for name in task["metrics"]))
     for name in metrics:
-        if name not in names:
-            raise nearest(name, names, "metric of these results:")
-    found = []
+        if name not in (*names, *averages):
+            raise nearest(name, (*names, *averages), "metric of these results:")
+    found: list[Difference] = []
+    tasks = []
     for task in a.content["tasks"]:
         rows = [side.filter(pc.field("task") == task["name"]) for side in (of_a, of_b)]
-        mine, its = _paired(task["name"], *rows)
+        pair = _paired(task["name"], *rows)
+        tasks.append(pair)
         found += [
-            _difference(task["name"], name, _values(mine, name), _values(its, name))
+            _difference(task["name"], name, *([_values(side, name)] for side in pair))
             for name in task["metrics"]
             if not metrics or name in metrics
         ]
-    notes = tuple(_notes(a.content["protocol"], b.content["protocol"], len(found)))
-    return Comparison(tuple(found), notes, bool(a.content["protocol"]["partial"]))
+    for name, over in averages.items():
+        if not metrics or name in metrics:
+            sides = [shares([{m: _values(pair[i], m) for m in over} for pair in tasks], over) for i in (0, 1)]
+            if sides[0] is not None and sides[1] is not None:
+                found.append(_difference(ALL, name, sides[0], sides[1]))
+    notes = list(_notes(a.content["protocol"], b.content["protocol"], len(found)))
+    notes += [
+        f"{n!r} is not tested: it is not known what it is made of" for n in a.content["average"] if n not in known
+    ]
+    return Comparison(tuple(found), tuple(notes), bool(a.content["protocol"]["partial"]))
 
 
 def _rows(result: Result, method: str | None) -> pa.Table:
@@ -149,7 +164,8 @@ def _paired(task: str, a: pa.Table, b: pa.Table) -> tuple[pa.Table, pa.Table]:
     alone = [query for query in ids if query not in place] + sorted(place.keys() - set(ids))
     if alone or len(place) != len(ids) or len(b) != len(ids):
         first = ", ".join(alone[:NAMED]) + (", ..." if len(alone) > NAMED else "")
-        raise DataError(f"{task}: {len(alone):,} queries are not in both results ({first}); evaluate both alike")
+        lonely = counted(len(alone), "query is", "queries are")
+        raise DataError(f"{task}: {lonely} not in both results ({first}); evaluate both alike")
     b = b.take([place[query] for query in ids])
     for column in ("reference", "targets"):
         both = zip(ids, a[column].to_pylist(), b[column].to_pylist(), strict=True)
@@ -168,16 +184,11 @@ def _values(rows: pa.Table, name: str) -> NDArray[np.float64]:
     return rows[name].to_numpy().astype(np.float64)
 
 
-def _difference(task: str, name: str, a: NDArray[np.float64], b: NDArray[np.float64]) -> Difference:
-    applies = ~np.isnan(a)
-    return Difference(
-        task,
-        name,
-        int(applies.sum()),
-        float(np.nanmean(100 * a)),
-        float(np.nanmean(100 * b)),
-        paired_test(100 * a, 100 * b),
-    )
+def _difference(task: str, name: str, a: Sequence[NDArray[np.float64]], b: Sequence[NDArray[np.float64]]) -> Difference:
+    """Of one task's values, or of all tasks' for an average."""
+    test = paired_mean_of_means([100 * own for own in a], [100 * own for own in b])
+    first, second = (float(np.mean([np.nanmean(100 * own) for own in side])) for side in (a, b))
+    return Difference(task, name, sum(int((~np.isnan(own)).sum()) for own in a), first, second, test)
 
 
 def _notes(a: Mapping[str, Any], b: Mapping[str, Any], count: int) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from composir.datasets.base import Dataset
 from composir.errors import DataError
+from composir.nouns import counted
 from composir.types import Task
 
 NAMED = 5  # missing pictures named in a message
@@ -66,7 +67,8 @@ def all_of(task: Task) -> Left:
 def lacking(missing: Mapping[str, Any]) -> str:
     """What a partial evaluation went without, in words."""
     images, queries = missing["images"], missing["queries"]
-    told = f"{images:,} pictures are missing and {queries:,} queries were left out"
+    left_out = counted(queries, "query was left out", "queries were left out")
+    told = f"{counted(images, 'picture is missing', 'pictures are missing')} and {left_out}"
     return f"{told}; {missing['unlisted']}" if missing.get("unlisted") else told
 
 
@@ -90,7 +92,7 @@ def without(task: Task, gone: Collection[str]) -> Left:
             queries.append(replace(query, subset=subset, targets=targets))
     if not queries:
         raise DataError(
-            f"{task.name}: of {len(task.queries):,} queries none is left without {len(gone):,} missing pictures; "
-            "`composir data check` lists them"
+            f"{task.name}: of {counted(len(task.queries), 'query', 'queries')} none is left without "
+            f"{counted(len(gone), 'missing picture')}; `composir data check` lists them"
         )
     return Left(replace(task, gallery=gallery, queries=tuple(queries)), tuple(places), len(task.queries), whole)

@@ -16,9 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from composir.datasets.base import Dataset, Split
 from composir.errors import ComposirError
-from composir.evaluation.embedding import encode
 from composir.methods.joint import JointSpace
 
 FOLDS = 5
@@ -69,30 +67,6 @@ def modality_gap(image: Float[Tensor, "N D"], text: Float[Tensor, "N D"], seed: 
         cosine=own,
         other=(n * everyone - own) / (n - 1),
     )
-
-
-def gap_of(
-    method: JointSpace, dataset: Dataset, split: Split, *, caption: int = 0, seed: int = 0, batch_size: int = 128
-) -> ModalityGap:
-    """The gap between a split's pictures and their captions, as a method embeds both.
-
-    Args:
-        method: Encodes pictures and texts into one space.
-        dataset: Has pairs.
-        split: Of the data set.
-        caption: Which caption of each pair; pairs with fewer give their last.
-        seed: See `modality_gap`.
-        batch_size: Of encoding.
-
-    Raises:
-        ComposirError: The split has too few pairs.
-    """
-    pairs = list(dataset.pairs(split))
-    if len(pairs) < FOLDS:
-        raise ComposirError(f"{dataset.name} has {len(pairs)} pairs in {split}; at least {FOLDS} are needed for a gap")
-    image = encode(method, dataset, [pair.image for pair in pairs], "gallery", batch_size=batch_size)[:, 0]
-    texts = [pair.captions[min(caption, len(pair.captions) - 1)] for pair in pairs]
-    return modality_gap(image, encode_texts(method, texts, batch_size), seed)
 
 
 @torch.inference_mode()

@@ -63,4 +63,4 @@ def rank(
         for i in range(0, len(texts), batch_size)
     ]
     # In half precision as an index stores it, so that a number measures what a search would find.
-    return ranked(torch.cat(made), gallery.half(), task, k=k, memory=memory, controls=controls)
+    return ranked(torch.cat(made), gallery.half(), task, k=k, memory=memory)

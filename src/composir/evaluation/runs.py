@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -25,23 +24,19 @@ class Run:
     """One method's rankings of one task.
 
     Attributes:
-        task: Its name.
         target_ranks: (Q, M) rank of each target in the order of `Query.targets`, from 1; 0 where there is none.
         subset_ranks: (Q,) rank of the annotated (first) target among the other subset members, 0 where it is not among
             them, or None where the task does not ask for it.
         ties: (Q,) pictures that are no target and score as the best target does.
         top: (Q, K) gallery rows, best first; -1 behind the last where a query has candidates of its own.
         scores: (Q, K) theirs.
-        controls: What `compose` was given.
     """
 
-    task: str
     target_ranks: NDArray[np.int32]
     subset_ranks: NDArray[np.int32] | None
     ties: NDArray[np.int32]
     top: NDArray[np.int32]
     scores: NDArray[np.float32]
-    controls: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ranks(self) -> NDArray[np.int64]:
@@ -57,7 +52,6 @@ def ranked(
     k: int = KEPT,
     memory: int = MEMORY,
     partial: bool = False,
-    controls: Mapping[str, Any] | None = None,
 ) -> Run:
     """The run of query vectors that are already composed; the truth may be hidden, then ranks are 0.
 
@@ -68,7 +62,6 @@ def ranked(
         k: How many answers to keep.
         memory: Bytes that scoring may take beside the embeddings.
         partial: Let targets, references and subset members be absent from the gallery.
-        controls: What the query vectors were composed with.
 
     Raises:
         ComposirError: An image that a query names is not in the gallery, and `partial` is not said.
@@ -89,13 +82,11 @@ def ranked(
             candidates, own = [rows.subset(q) for q in task.queries], [row.get(q.reference, -1) for q in task.queries]
             subset_ranks = subset_ranking(query, gallery, candidates, first, own, k=1, memory=memory).first
     return Run(
-        task=task.name,
         target_ranks=rows.aligned(found.ranks),
         subset_ranks=subset_ranks,
         ties=found.ties,
         top=found.rows,
         scores=found.scores,
-        controls=dict(controls or {}),
     )
 
 

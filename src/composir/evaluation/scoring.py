@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from composir import metrics
 from composir.errors import ComposirError
+from composir.evaluation.averages import shares
 from composir.evaluation.runs import Run
 from composir.types import Task
 
@@ -87,19 +88,12 @@ def average(tasks: Sequence[Values], over: Sequence[str]) -> Score:
     Returns:
         With the interval that comes from drawing each task's queries anew, all metrics of a query together.
     """
-    per_task = []
     for values in tasks:
         lacking = [name for name in over if name not in values]
         if lacking:
             raise ComposirError(f"an average over {', '.join(over)} needs {', '.join(lacking)}, which a task lacks")
-        if any(np.isnan(values[name]).all() for name in over):
-            return Score(float("nan"), float("nan"), float("nan"))
-        per_task.append(np.mean([_spread(values[name]) for name in over], axis=0))
+    per_task = shares(tasks, over)
+    if per_task is None:
+        return Score(float("nan"), float("nan"), float("nan"))
     low, high = metrics.bootstrap_mean_of_means(per_task)
-    return Score(100 * float(np.mean([own.mean() for own in per_task])), 100 * low, 100 * high)
-
-
-def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values whose plain mean is the mean of those that apply: the share of the others is handed on to these."""
-    applies = ~np.isnan(values)
-    return np.where(applies, values, 0.0) * (len(values) / applies.sum())
+    return Score(100 * float(np.mean([np.nanmean(own) for own in per_task])), 100 * low, 100 * high)

@@ -6,6 +6,7 @@ from typing import Any
 
 from composir.evaluation.gaps import lacking
 from composir.evaluation.results import Result
+from composir.nouns import counted
 
 PARTIAL = " (partial)"
 
@@ -49,15 +50,17 @@ def _heading(result: Result) -> str:
 def _named(metric: str, task: dict[str, Any]) -> str:
     """With the number of queries where it does not apply to all."""
     count = task["counts"][metric]
-    return metric if count == task["queries"] else f"{metric} ({count:,} queries)"
+    return metric if count == task["queries"] else f"{metric} ({counted(count, 'query', 'queries')})"
 
 
 def _title(protocol: dict[str, Any]) -> str:
     gallery = protocol["gallery"]
     name = f" ({gallery['name']})" if gallery["name"] else ""
     reference = "dropped" if protocol["drop_reference"] else "kept"
-    what = "own candidates" if protocol["own_candidates"] else f"gallery {gallery['size']:,}{name}"
-    return f"{protocol['name']}: {protocol['queries']:,} queries, {what}, reference {reference}"
+    what = f"gallery {gallery['size']:,}{name}, reference {reference}"
+    if protocol["own_candidates"]:
+        what = "each with candidates of its own, its reference never among them"
+    return f"{protocol['name']}: {counted(protocol['queries'], 'query', 'queries')}, {what}"
 
 
 def _cell(value: float | None, interval: list[float] | None) -> str:

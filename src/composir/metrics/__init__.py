@@ -12,4 +12,5 @@ from composir.metrics.hits import per_aspect as per_aspect
 from composir.metrics.resampling import PairedTest as PairedTest
 from composir.metrics.resampling import bootstrap_interval as bootstrap_interval
 from composir.metrics.resampling import bootstrap_mean_of_means as bootstrap_mean_of_means
+from composir.metrics.resampling import paired_mean_of_means as paired_mean_of_means
 from composir.metrics.resampling import paired_test as paired_test

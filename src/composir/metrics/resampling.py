@@ -19,7 +19,7 @@ class PairedTest:
     """How two methods differ on the same queries, first less second.
 
     Attributes:
-        difference: Mean over queries.
+        difference: Mean over queries; of several tasks the mean of their means.
         low: Lower end of its bootstrap interval.
         high: Upper end.
         p_bootstrap: Two-sided: how often resampled queries would move the mean at least this far if it were 0.
@@ -105,6 +105,50 @@ def paired_test(
     Raises:
         ComposirError: Another number of queries or other ones with NaN, or none left.
     """
+    return paired_mean_of_means([a], [b], level, draws, seed)
+
+
+def paired_mean_of_means(
+    a: Sequence[NDArray[np.float64]],
+    b: Sequence[NDArray[np.float64]],
+    level: float = 0.95,
+    draws: int = 10_000,
+    seed: int = 0,
+) -> PairedTest:
+    """Whether the means of several tasks' means (the papers' "Avg") of two methods differ by more than chance.
+
+    Every task weighs the same, whatever its size. Queries are drawn anew within each task, and swapped query by query.
+
+    Args:
+        a: For each task (Q,) the first method's value for each query, of any Q. An average over several metrics of one
+            task is taken query by query before: its values are not independent.
+        b: The second's, for the same tasks and queries in the same order; NaN for the same ones, which do not count.
+        level: Coverage of the interval, 0..1.
+        draws: Resamples, and as many random swaps.
+        seed: Fixes them.
+
+    Raises:
+        ComposirError: Other tasks, another number of queries or other ones with NaN, or a task with none left.
+    """
+    if not a or len(a) != len(b):
+        raise ComposirError(f"the two sides must score the same tasks, one or more; they score {len(a)} and {len(b)}")
+    tasks = [_difference(one, other) for one, other in zip(a, b, strict=True)]
+    rng = np.random.default_rng(seed)
+    observed = float(np.mean([own.mean() for own in tasks]))
+    means = np.mean([_resampled_means(own, draws, rng) for own in tasks], axis=0)
+    swapped = np.mean([_swapped_means(own, draws, rng) for own in tasks], axis=0)
+    low, high = _ends(means, level)
+    every = np.concatenate(tasks)
+    return PairedTest(
+        observed, low, high,
+        p_bootstrap=_beyond(means - observed, observed),
+        p_randomization=_beyond(swapped, observed),
+        wins=int((every > 0).sum()), losses=int((every < 0).sum()), ties=int((every == 0).sum()),
+    )  # fmt: skip
+
+
+def _difference(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """First less second, over the queries of one task that have a value."""
     if a.shape != b.shape or bool((np.isnan(a) != np.isnan(b)).any()):
         raise ComposirError(f"the two sides must score the same queries; they score {_known(a)} and {_known(b)}")
     difference = (a - b)[~np.isnan(a)]
@@ -112,17 +156,7 @@ def paired_test(
         raise ComposirError("no query has a value on both sides; there is nothing to compare")
     # Equal values can differ by rounding once summed in another order.
     difference[np.abs(difference) < 1e-12] = 0
-    rng = np.random.default_rng(seed)
-    observed = float(difference.mean())
-    means = _resampled_means(difference, draws, rng)
-    swapped = _swapped_means(difference, draws, rng)
-    low, high = _ends(means, level)
-    return PairedTest(
-        observed, low, high,
-        p_bootstrap=_beyond(means - observed, observed),
-        p_randomization=_beyond(swapped, observed),
-        wins=int((difference > 0).sum()), losses=int((difference < 0).sum()), ties=int((difference == 0).sum()),
-    )  # fmt: skip
+    return difference
 
 
 def _known(values: NDArray[np.float64]) -> str:

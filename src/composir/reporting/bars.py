@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from composir import metrics
-from composir.reporting.markup import Html, counted, number, quoted, tag, text
+from composir.nouns import counted
+from composir.reporting.markup import Html, number, quoted, tag, text
 from composir.reporting.runs import Section
 from composir.reporting.series import colour
 

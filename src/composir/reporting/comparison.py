@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from composir import metrics
-from composir.datasets.base import Dataset
-from composir.errors import ComposirError
-from composir.plugins import classes_in, load_object
+from composir.evaluation.averages import made_of, shares
 from composir.reporting.runs import Entry, Section
 
 LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
@@ -79,9 +77,9 @@ def columns(section: Section) -> list[Column]:
             for name in entry.tasks[task].metrics if task in entry.tasks else ():
                 if "/" not in name:
                     found.setdefault((task, name), Column(task, name, ((task, name),)))
-    made_of = _averages(section)
+    averages = made_of(section.data["name"])
     for name in dict.fromkeys(name for entry in section.entries for name in entry.average):
-        parts = tuple((task, metric) for task in section.tasks for metric in made_of.get(name, ()))
+        parts = tuple((task, metric) for task in section.tasks for metric in averages.get(name, ()))
         found[AVERAGES, name] = Column(AVERAGES, name, parts)
     return list(found.values())
 
@@ -110,10 +108,10 @@ def cells(column: Column, entries: Sequence[Entry]) -> list[Cell]:
 
 
 def _tests(column: Column, entries: Sequence[Entry], best: int, others: Sequence[int]) -> dict[int, Test]:
-    top = _per_query(column, entries[best])
-    pairs = {i: _per_query(column, entries[i]) for i in others}
+    top = _per_task(column, entries[best])
+    pairs = {i: _per_task(column, entries[i]) for i in others}
     found = {
-        i: metrics.paired_test(mine, top, draws=DRAWS)
+        i: metrics.paired_mean_of_means(mine, top, draws=DRAWS)
         for i, mine in pairs.items()
         if mine is not None and top is not None
     }
@@ -150,31 +148,11 @@ def _interval(column: Column, entry: Entry) -> tuple[float, float] | None:
     return entry.tasks[column.group].intervals.get(column.name) if column.group in entry.tasks else None
 
 
-def _per_query(column: Column, entry: Entry) -> NDArray[np.float64] | None:
-    """(Q,) values whose plain mean is the column's number: a query of a small task weighs more than one of a large."""
-    strata = _strata(column, entry)
-    if strata is None:
+def _per_task(column: Column, entry: Entry) -> list[NDArray[np.float64]] | None:
+    """For each task (Q,) values whose means' mean is the column's number; None where that is not known."""
+    tasks = list(dict.fromkeys(task for task, _ in column.parts))
+    over = list(dict.fromkeys(metric for _, metric in column.parts))
+    values = [entry.tasks[task].values for task in tasks if task in entry.tasks]
+    if not tasks or len(values) < len(tasks) or any(metric not in own for own in values for metric in over):
         return None
-    count = sum(map(len, strata.values()))
-    return np.concatenate([values * (count / (len(strata) * len(values))) for values in strata.values()])
-
-
-def _strata(column: Column, entry: Entry) -> dict[str, NDArray[np.float64]] | None:
-    """Task -> the queries' values, averaged over the column's metrics; None where some have none."""
-    found: dict[str, list[NDArray[np.float64]]] = {}
-    for task, metric in column.parts:
-        values = entry.tasks[task].values.get(metric) if task in entry.tasks else None
-        if values is None or not len(values) or np.isnan(values).any():
-            return None
-        found.setdefault(task, []).append(values)
-    return {task: np.mean(values, axis=0) for task, values in found.items()} or None
-
-
-def _averages(section: Section) -> Mapping[str, tuple[str, ...]]:
-    """What the data set's averages are made of; nothing where its class cannot be had any more."""
-    name = section.data["name"]
-    try:
-        kind = load_object(name if ":" in name else classes_in("composir.datasets").get(name, ":"), "data set")
-    except ComposirError:
-        return {}
-    return kind.averages if isinstance(kind, type) and issubclass(kind, Dataset) else {}
+    return shares(values, over)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from composir.nouns import counted
 from composir.reporting.comparison import AVERAGES, Cell, Column, Test
-from composir.reporting.markup import Html, counted, quoted, scroll, tag
+from composir.reporting.markup import Html, quoted, scroll, tag
 from composir.reporting.runs import Entry
 
 

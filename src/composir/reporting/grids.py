@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from composir.nouns import counted
 from composir.reporting.leaderboard import PARTIAL
-from composir.reporting.markup import Html, counted, quoted, tag, text
+from composir.reporting.markup import Html, quoted, tag, text
 from composir.reporting.picks import WORST_RULE, Pick, best, worst
 from composir.reporting.pictures import Album
 from composir.reporting.runs import Entry, Section
@@ -62,6 +63,9 @@ def _card(pick: Pick, entry: Entry, section: Section, album: Album) -> Html:
     named = [quoted(pick.task), " · query ", quoted(row["query"])]
     if row["aspects"]:
         named += [" · ", quoted(", ".join(row["aspects"]))]
+    # Of two orders of the captions, the first.
+    if (link := album.link(row["reference"], row["text"].partition(" | ")[0])) is not None:
+        named += [" · ", tag("a", "search", href=link, rel="noreferrer")]
     asked = [
         _figure(album, row["reference"], "reference", "reference"),
         _figure(album, pick.target, "target", _target_label(row["targets"])),

@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from composir.nouns import counted
 from composir.reporting.leaderboard import PARTIAL
-from composir.reporting.markup import Html, counted, moment, quoted, tag
+from composir.reporting.markup import Html, moment, quoted, tag
 from composir.reporting.runs import Run, Section
 
 LISTED = 20  # entries of a long list, e.g. of missing pictures
@@ -18,7 +19,7 @@ _OWN = {"name", "queries"}
 def heading(section: Section) -> Html:
     """Title, the runs, and every warning."""
     data = section.data
-    arguments = ", ".join(f"{key} = {value}" for key, value in (data.get("arguments") or {}).items())
+    arguments = ", ".join(f"{key} = {value}" for key, value in section.arguments.items())
     facts = [
         [tag("b", quoted(data["split"])), " split"],
         quoted(arguments) if arguments else None,

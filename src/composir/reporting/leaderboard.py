@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from composir.nouns import counted
 from composir.reporting.comparison import AVERAGES, DRAWS, LEVELS, Cell, Column, cells, columns
 from composir.reporting.evidence import evidence, told
-from composir.reporting.markup import Html, counted, number, quoted, scroll, tag, text
+from composir.reporting.markup import Html, number, quoted, scroll, tag, text
 from composir.reporting.runs import Entry, Section
 from composir.reporting.series import colour
 

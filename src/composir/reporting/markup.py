@@ -56,11 +56,6 @@ def number(value: float | None) -> str:
     return "–" if value is None or isnan(value) else f"{value:.1f}"
 
 
-def counted(count: int, one: str, many: str = "") -> str:
-    """One query, 2,017 queries: a number and its noun."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
 def moment(stamp: str) -> str:
     """An ISO time as people write it; as it stands where it is none."""
     try:

@@ -19,7 +19,9 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 """Even if something of a data set came alive, the page could reach nothing."""
 
 
-def page(sections: Sequence[Section], *, images: bool = True, worst: int = 20, best: int = 20) -> Html:
+def page(
+    sections: Sequence[Section], *, images: bool = True, worst: int = 20, best: int = 20, search: str = ""
+) -> Html:
     """The whole file.
 
     Args:
@@ -27,8 +29,9 @@ def page(sections: Sequence[Section], *, images: bool = True, worst: int = 20, b
         images: Whether the queries show pictures.
         worst: How many of the first method's worst queries to show.
         best: How many of its best.
+        search: Address of a search page to which each shown query links; "" for no link.
     """
-    album = Album(images)
+    album = Album(images, search)
     bodies = [_section(section, i, album, worst, best) for i, section in enumerate(sections)]
     names = [f"{section.title} {section.data['split']}" for section in sections]
     links = [tag("li", tag("a", quoted(name), href=f"#s{i}")) for i, name in enumerate(names)]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from composir.datasets import load_dataset
 from composir.datasets.base import Dataset
+from composir.datasets.files import FileDataset
 from composir.errors import ComposirError
 from composir.images import thumbnail
+from composir.reporting.links import page_link
 from composir.reporting.markup import Html, quoted, tag
 
 SIDE = 96  # longest side of a thumbnail, in pixels
@@ -22,10 +26,11 @@ class Album:
 
     Args:
         wanted: False leaves all pictures out.
+        search: Address of a search page that `link` leads to; "" for no link.
     """
 
-    def __init__(self, wanted: bool = True):
-        self.wanted = wanted
+    def __init__(self, wanted: bool = True, search: str = ""):
+        self.wanted, self.search = wanted, search
         self.failed: dict[str, str] = {}
         self.why = "" if wanted else "The pictures were left out on request, so ids stand in their places."
         self._dataset: Dataset | None = None
@@ -35,14 +40,29 @@ class Album:
     def open(self, data: Mapping[str, Any]) -> None:
         """Take pictures from the data set that a result names; `why` says what is wrong where it cannot be opened."""
         self._dataset, self._known, self.failed = None, {}, {}
-        if not self.wanted:
+        if not self.wanted and not self.search:
             return
-        self.why = ""
+        self.why = self.why if not self.wanted else ""
         place = {"root": data["root"]} if data.get("root") else {}
         try:
             self._dataset = load_dataset(data["name"], **place, **(data.get("arguments") or {}))
         except (ComposirError, OSError) as error:
-            self.why = f"The pictures cannot be had, so ids stand in their places: {error}"
+            self.why = self.why or f"The pictures cannot be had, so ids stand in their places: {error}"
+
+    def link(self, reference: str, text: str) -> str | None:
+        """Where a composed query can be asked again, or None where no search page was named.
+
+        Paths are relative to the folder that holds all pictures of the data set: those of an index of just that. A
+        picture without a file goes by its id.
+        """
+        if not self.search:
+            return None
+        data = self._dataset
+        path = data.path(reference) if isinstance(data, FileDataset) else None
+        if path is None or not isinstance(data, FileDataset):
+            return page_link(self.search, reference, text)
+        folder = os.path.commonpath([os.path.abspath(root) for root in data.images.roots])
+        return page_link(self.search, Path(os.path.relpath(os.path.abspath(path), folder)).as_posix(), text)
 
     def show(self, image_id: str, told: str) -> Html:
         """The picture, or its id where it cannot be had.
@@ -73,7 +93,7 @@ class Album:
         return self._known[image_id]
 
     def _fresh(self, image_id: str) -> int | None:
-        if self._dataset is None:
+        if self._dataset is None or not self.wanted:
             return None
         try:
             jpeg = thumbnail(self._dataset.image(image_id), SIDE)

@@ -13,25 +13,28 @@ import numpy as np
 import pyarrow as pa
 
 from composir.errors import DataError
-from composir.evaluation.results import load_result
+from composir.evaluation.comparison import BINDING
+from composir.evaluation.results import Result, load_result
 from composir.reporting.runs import Entry, Run, Scores, Section
 
 
 def read_sections(folders: Sequence[Path]) -> list[Section]:
-    """Read runs and put those over the same data together, in the order they come; a folder named twice counts once.
+    """Read runs and put those together that asked the same, in the order they come; a folder named twice counts once.
+
+    What a data set was opened with does not matter, only what came of it: an option that is spelled out though it is
+    the default keeps no two runs apart.
 
     Raises:
         DataError: A folder is no evaluation, or its files are malformed or contradict each other.
     """
-    groups: dict[str, list[tuple[Run, list[Entry]]]] = {}
+    groups: list[list[tuple[Run, list[Entry]]]] = []
     once = list({folder.resolve(): folder for folder in folders}.values())
     for name, folder in zip(_names(once), once, strict=True):
         result = load_result(folder)
-        data, title = result.content["data"], result.content["protocol"]["data"]
         try:
-            # Sets of one reader, such as plain JSONL, differ by their titles alone.
-            same = json.dumps([data["name"], title, data["split"], data.get("arguments")], sort_keys=True)
-            group = groups.setdefault(same, [])
+            group = next((g for g in groups if all(_asked_alike(run.result, result) for run, _ in g)), [])
+            if not group:
+                groups.append(group)
             run = Run(name, len(group) + 1, result)
             group.append((run, list(_entries_of(run))))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -44,8 +47,23 @@ def read_sections(folders: Sequence[Path]) -> list[Section]:
             tuple(run for run, _ in found),
             _each_once([entry for _, entries in found for entry in entries]),
         )
-        for found in groups.values()
+        for found in groups
     ]
+
+
+def _asked_alike(one: Result, other: Result) -> bool:
+    """Whether two results have one protocol; what pictures a partial one lacks is not held against it."""
+    a, b = one.content["protocol"], other.content["protocol"]
+    # Sets of one reader, such as plain JSONL, differ by their titles alone.
+    if (one.content["data"]["name"], a["data"], a["split"]) != (other.content["data"]["name"], b["data"], b["split"]):
+        return False
+    shrinks = ("gallery", "queries") if a["partial"] or b["partial"] else ()
+    keys = [key for key in BINDING if key not in shrinks]
+    of_a, of_b = ({task["name"]: task for task in side["tasks"]} for side in (a, b))
+    return of_a.keys() == of_b.keys() and all(
+        task["gallery"]["name"] == of_b[name]["gallery"]["name"] and all(task[k] == of_b[name][k] for k in keys)
+        for name, task in of_a.items()
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -140,7 +140,7 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """All runs over one data set and split, opened with one set of arguments."""
+    """All runs that asked one data set and split by one protocol; `data` is how the first of them opened it."""
 
     data: Mapping[str, Any]
     runs: tuple[Run, ...]
@@ -150,6 +150,12 @@ class Section:
     def title(self) -> str:
         """What the data set is called."""
         return self.runs[0].protocol["data"]
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """What every run opened the data set with; an option that only some spell out is a default."""
+        given = [run.result.content["data"].get("arguments") or {} for run in self.runs]
+        return {key: value for key, value in given[0].items() if all(own.get(key) == value for own in given)}
 
     @property
     def tasks(self) -> list[str]:

@@ -9,11 +9,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from composir.errors import DataError
+from composir.nouns import counted
 from composir.submission.formats import CIRR, CIRR_BYTES, LENGTHS, Kind, Prediction, drops, read
 from composir.submission.start_kit import match, task_of
 from composir.submission.truth import Truth, gallery_of, looks_like, overlap
 from composir.types import Query, Task
 
+_ANOTHER = "it is for another data set or split, or --root is another set's: name the right --data, --split and --root"
 COCO_IDS = 10**12  # COCO writes them with twelve digits
 
 
@@ -54,14 +56,18 @@ def load(path: Path, truth: Truth, category: str | None = None) -> tuple[Task, P
 def problems(prediction: Prediction, task: Task, truth: Truth, *, exact: bool = True) -> list[Problem]:
     """Everything wrong with a prediction: what concerns the queries first, then query by query.
 
+    A file that is for something else has that one problem, not one for each of its lists.
+
     Args:
         prediction: What was read.
         task: What was asked.
         truth: To which the task belongs.
         exact: Whether every list must have the length that the server takes; any length but 0 can be scored.
     """
-    found = list(_of_queries(prediction, task, truth))
     gallery = gallery_of(task)
+    if another := _of_another(prediction, task, truth, gallery):
+        return [Problem("", another)]
+    found = list(_of_queries(prediction, task, truth.split))
     for query in task.queries:
         if query.id in prediction.lists:
             found += [Problem(query.id, what) for what in _of_list(prediction, query, task, gallery, exact=exact)]
@@ -91,26 +97,35 @@ def require(found: Sequence[Problem], path: Path) -> None:
         DataError: There is a problem.
     """
     if found:
-        more = f" (and {len(found) - 1:,} more problems)" if len(found) > 1 else ""
+        more = f" (and {counted(len(found) - 1, 'more problem')})" if len(found) > 1 else ""
         raise DataError(f"{path}: {found[0]}{more}")
 
 
-def _of_queries(prediction: Prediction, task: Task, truth: Truth) -> Iterator[Problem]:
+def _of_another(prediction: Prediction, task: Task, truth: Truth, gallery: Collection[str] | None) -> str:
+    """Why a file as a whole is for another split or data set, or ""."""
     asked, answered = {q.id for q in task.queries}, prediction.lists.keys()
-    missing, foreign = [q.id for q in task.queries if q.id not in answered], [i for i in answered if i not in asked]
-    if not missing and not foreign:
-        return
-    if prediction.kind != "start kit":  # whose records were matched already
+    if prediction.kind != "start kit" and asked != answered:  # a start kit's records were matched already
         shares = {n: overlap(answered, [q.id for q in other.queries]) for n, other in truth.alike(task).items()}
         if found := looks_like(overlap(answered, asked), shares):
-            yield Problem(
-                "", f"its {len(answered):,} ids look like the ids of {found}, not like those of {truth.split}"
-            )
-            return
+            return f"its {len(answered):,} ids look like the ids of {found}, not like those of {truth.split}"
+        known = sum(query in asked for query in answered)
+        if 2 * known < len(answered):
+            return f"{known:,} of its {len(answered):,} ids are queries of {truth.split}; {_ANOTHER}"
+    named = {name for answers in prediction.lists.values() for name in answers}
+    # One that is written with folder and ending is known, and told for each list how to write it.
+    known = sum(gallery is None or name in gallery or PurePosixPath(name).stem in gallery for name in named)
+    if 2 * known < len(named):
+        return f"{known:,} of the {len(named):,} images it names are in the gallery of {truth.split}; {_ANOTHER}"
+    return ""
+
+
+def _of_queries(prediction: Prediction, task: Task, split: str) -> Iterator[Problem]:
+    asked, answered = {q.id for q in task.queries}, prediction.lists.keys()
+    missing, foreign = [q.id for q in task.queries if q.id not in answered], [i for i in answered if i not in asked]
     for query in missing:
         yield Problem(query, f"is missing; all {len(asked):,} queries must be answered")
     for query in foreign:
-        yield Problem(query, f"is none of the {len(asked):,} queries of {truth.split}; leave it out")
+        yield Problem(query, f"is none of the {len(asked):,} queries of {split}; leave it out")
 
 
 def _of_list(
@@ -147,7 +162,7 @@ def _most(inside: Collection[str] | None, reference: str, *, drop: bool) -> int 
 def _of_length(length: int, kind: Kind, most: int | None, *, exact: bool) -> Iterator[str]:
     wanted = LENGTHS[kind] if most is None else min(LENGTHS[kind], most)  # less in a gallery drawn small
     if exact and length != wanted:
-        yield f"{length} answers instead of {wanted}"
+        yield f"{counted(length, 'answer')} instead of {wanted}"
     elif length == 0:
         yield "no answers; there must be one or more"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 
 from composir.submission.formats import Prediction, drops
@@ -25,7 +25,10 @@ def _doubts(task: Task, prediction: Prediction) -> Iterator[str]:
         yield f"{task.name}: the list of its gallery is not at hand, so no image id could be checked"
     yield from _bounded(task, prediction)
     lists = [prediction.lists[query.id] for query in task.queries]
-    if len(lists) < FEW or prediction.kind == "recall_subset":
+    if len(lists) < FEW:
+        return
+    if prediction.kind == "recall_subset":
+        yield from _constant_within_subsets(task, prediction)
         return
     yield from _constant(task, prediction)
     if sum(map(len, lists)) < LONG * len(lists):
@@ -66,3 +69,18 @@ def _constant(task: Task, prediction: Prediction) -> Iterator[str]:
     begins = {prediction.lists[query.id][0] for query in task.queries}
     if len(begins) <= 2 < len({query.targets[:1] for query in task.queries}):
         yield f"{task.name}: all lists begin with {' or '.join(map(repr, sorted(begins)))}, whatever is asked"
+
+
+def _constant_within_subsets(task: Task, prediction: Prediction) -> Iterator[str]:
+    """Members of each small set in one order, whichever query of the set is asked."""
+    before: set[tuple[frozenset[str], str, str]] = set()
+    targets = defaultdict[frozenset[str], list[str]](list)
+    for query in task.queries:
+        members, answers = frozenset(query.subset), prediction.lists[query.id]
+        targets[members] += query.targets[:1]
+        unnamed = members.difference(answers, (query.reference,))
+        for place, name in enumerate(answers):
+            before.update((members, name, other) for other in (*answers[place + 1 :], *unnamed))
+    told_apart = sum(len(asked) for asked in targets.values() if len(set(asked)) > 1)
+    if told_apart >= FEW and not any((members, other, name) in before for members, name, other in before):
+        yield f"{task.name}: the images of each set (img_set) are always in one order, whatever is asked"

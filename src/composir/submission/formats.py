@@ -117,6 +117,9 @@ def as_json(prediction: Prediction | StartKit) -> str:
 
 def _parse_cirr(value: object, path: Path) -> Prediction:
     file = _file(value, path, '{"version": "rc2", "metric": "recall", "<pairid>": [names], ...}')
+    if not file.has("version") and not file.has("metric"):
+        why = "has neither the key 'version' nor 'metric', as a file for CIRR has"
+        raise file.error(f"{why}; if it is for CIRCO, say --data circo")
     version, metric = (file.text(key) for key in ("version", "metric"))
     if version != CIRR_VERSION:
         raise file.error(f"the version is {version!r}; CIRR takes {CIRR_VERSION!r}")

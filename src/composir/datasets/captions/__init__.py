@@ -31,10 +31,9 @@ FORMATS = ("auto", "tsv", "tar", "txt")
 class Captions(FileDataset):
     """Image-caption pairs for pre-training; nothing is asked of them, so there is no task and no triplet.
 
-    For each row of a TSV file 40 bytes are held, for each picture of a shard about 90, with half as much again while
-    they are first read (3 million: 190 MB, 400 MB); each picture of a folder takes 300 bytes to a kB, so more than a
-    million belong in shards. No text is held, it is read anew each time. Opening is instant; the first use of `pairs`
-    reads all of a TSV file (2 s a million rows) or the headers of the shards (8 s a million members).
+    Of each row of a TSV file and each picture of a shard only a few numbers are held, of each picture of a folder its
+    path, so more than a million belong in shards. No text is held, it is read anew each time. Opening is instant; the
+    first use of `pairs` reads all of a TSV file, or the headers of the shards.
 
     Attributes:
         format: "tsv", "tar" or "txt".

@@ -17,7 +17,7 @@ LONGEST = 1 << 20  # bytes of a text file
 
 
 class FolderRows:
-    """The text files below a folder; some 300 bytes are held for each, and as much for each picture asked for.
+    """The text files below a folder; the path of each is held, and that of each picture asked for.
 
     The id of a picture is its path below the folder, without ending.
 

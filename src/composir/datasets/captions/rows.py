@@ -45,7 +45,7 @@ def hash_of(image_id: str) -> int:
 
 
 class Index:
-    """Which rows belong to which picture, and which pictures to which split; 32 bytes a row.
+    """Which rows belong to which picture, and which pictures to which split; three whole numbers a row.
 
     Args:
         hashes: (rows,) of the image id of each row.

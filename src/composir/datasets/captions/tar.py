@@ -5,7 +5,6 @@ Shards are read in place, any picture at any time: only where things lie is held
 
 from __future__ import annotations
 
-import json
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,7 @@ from composir.datasets.captions.folder import captions_in
 from composir.datasets.captions.members import Member, members
 from composir.datasets.captions.rows import hash_of
 from composir.datasets.files import IMAGE_SUFFIXES
-from composir.datasets.records import nfc
+from composir.datasets.records import nfc, parse_json
 from composir.errors import DataError
 from composir.images import ImageError, load_image
 
@@ -162,9 +161,10 @@ def _read(path: Path, start: int, size: int) -> bytes:
 def _json_captions(data: bytes, where: str) -> tuple[str, ...]:
     """The caption, or the captions, of a sample's JSON."""
     try:
-        value = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: is not usable JSON ({error}); pack it again") from error
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: byte {error.start} is not UTF-8; pack it again") from error
+    value = parse_json(text, where)
     found = value.get("caption", value.get("captions")) if isinstance(value, dict) else None
     captions: Sequence[object] = found if isinstance(found, list) else [found]
     texts = tuple(caption.strip() for caption in captions if isinstance(caption, str) and caption.strip())

@@ -17,6 +17,7 @@ from composir.datasets.doctor.costs import Blame, Cost, costs
 from composir.datasets.doctor.probe import Job, Look, Progress, look
 from composir.datasets.files import FileDataset
 from composir.errors import DataError
+from composir.nouns import counted
 
 __all__ = ["Astray", "Blame", "Copies", "Cost", "Diagnosis", "Fault", "Unreadable", "examine"]
 
@@ -95,7 +96,7 @@ def examine(
     """Look at every picture and every annotation of a data set.
 
     Annotations that cannot be read are told like all else; pictures are opened in processes of their own, so that no
-    file can stop the examination. Ids are held in memory, some 100 bytes for each picture.
+    file can stop the examination. The ids of all pictures are held in memory.
 
     Args:
         dataset: An opened one.
@@ -123,7 +124,7 @@ def examine(
     spent, blame = costs(said, {*missing, *bad})
     copies, foreign, notes = _others(dataset, said, files)
     if unopened := len(files) - sum(job.decode for job in jobs):
-        notes = (f"{unopened:,} pictures were not opened", *notes)
+        notes = (f"{counted(unopened, 'picture was', 'pictures were')} not opened", *notes)
     return Diagnosis(
         name=dataset.name,
         splits=chosen,
@@ -186,7 +187,7 @@ def _others(
     unread = dict.fromkeys(fault.split for part in (*said, *rest) for fault in part.faults)
     if not (unread and foreign):
         return double, tuple(foreign), ()
-    told = f"{len(foreign):,} pictures may be foreign: the annotations of {', '.join(unread)} cannot be read"
+    told = f"{counted(len(foreign), 'picture')} may be foreign: the annotations of {', '.join(unread)} cannot be read"
     return double, (), (told,)
 
 

@@ -82,7 +82,9 @@ def costs(annotations: Iterable[Annotations], gone: Collection[str]) -> tuple[li
                 blame[image].galleries.append(tally.place)
             found.append(tally.cost(said.split, "task", task.name, (len(task.gallery), task.gallery_name, lost)))
         if said.triplets:
-            tally = _Tally(f"{said.split} triplets", blame, training=True)
+            # Nothing trains on val and test: there triplets are what the tasks ask, blamed for already.
+            use = "train" if said.split == "train" or not said.tasks else "none"
+            tally = _Tally(f"{said.split} triplets", blame, use)
             for query in said.triplets:
                 tally.add(query, {i for i in (*query.targets, *query.subset) if i in gone})
             found.append(tally.cost(said.split, "triplets", "triplets"))
@@ -97,10 +99,10 @@ def costs(annotations: Iterable[Annotations], gone: Collection[str]) -> tuple[li
 
 
 class _Tally:
-    """The queries of one part, counted."""
+    """The queries of one part, counted, and pictures blamed for what is lost of its use."""
 
-    def __init__(self, place: str, blame: Mapping[str, Blame], *, training: bool = False) -> None:
-        self.place, self._blame, self._training = place, blame, training
+    def __init__(self, place: str, blame: Mapping[str, Blame], use: Literal["ask", "train", "none"] = "ask") -> None:
+        self.place, self._blame, self._use = place, blame, use
         self._count = 0
         self._ids = defaultdict[str, list[str]](list)
 
@@ -117,12 +119,12 @@ class _Tally:
             self._ids["fewer_targets"] += [query.id] * bool(targets)
             self._ids["fewer_members"] += [query.id] * bool(members)
         fatal = [query.reference] * no_reference + targets * no_target
-        if self._training:
+        if self._use == "train":
             self._put(query, "training", fatal)
-            return
-        self._put(query, "lost", fatal)
-        self._put(query, "fewer_targets", targets * (not no_target))
-        self._put(query, "fewer_members", [member for member in members if member not in targets])
+        elif self._use == "ask":
+            self._put(query, "lost", fatal)
+            self._put(query, "fewer_targets", targets * (not no_target))
+            self._put(query, "fewer_members", [member for member in members if member not in targets])
 
     def cost(
         self, split: Split, kind: Kind, name: str, gallery: tuple[int, str, tuple[str, ...]] = (0, "", ())

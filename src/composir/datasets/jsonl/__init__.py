@@ -20,6 +20,7 @@ from composir.datasets.jsonl.rows import PAIR_KEYS, SPLITS, TRIPLET_KEYS, Lines,
 from composir.datasets.jsonl.settings import Settings
 from composir.datasets.placed import PlacedFiles
 from composir.errors import DataError
+from composir.nouns import counted
 from composir.types import Pair, Query, Task
 
 
@@ -108,7 +109,7 @@ class Jsonl(FileDataset):
         queries = self._triplets.of(split)
         for query in queries:
             if bool(query.targets) != bool(queries[0].targets):
-                told = f"query {query.id!r} has {len(query.targets)} targets, query {queries[0].id!r}"
+                told = f"query {query.id!r} has {counted(len(query.targets), 'target')}, query {queries[0].id!r}"
                 told = f"{told} has {len(queries[0].targets)}; give targets to all queries of {split} or to none"
                 raise DataError(f"{self._triplets.path(split)}: {told}")
         return queries

@@ -97,9 +97,14 @@ class Wardrobe(Dataset):
         """Task "families" has one right target among look-alikes (CIRR's protocol), "concepts" several (CIRCO's)."""
         gallery = self.ids(split)
         concepts = catalogue.concept_queries(split, self.families(split), max(1, len(gallery) // 6), self.seed)
+        # Ids do not tell what was drawn: without this, results over other drawings would seem to compare.
+        drawn = f"style {self.style}, {self.image_size} px, seed {self.seed}"
         return [
-            Task("families", gallery, tuple(self.triplets(split)), FAMILY_METRICS, drop_reference=True),
-            Task("concepts", gallery, tuple(concepts), CONCEPT_METRICS, drop_reference=True),
+            Task(name, gallery, tuple(queries), metrics, drop_reference=True, gallery_name=drawn)
+            for name, queries, metrics in (
+                ("families", self.triplets(split), FAMILY_METRICS),
+                ("concepts", concepts, CONCEPT_METRICS),
+            )
         ]
 
     def pairs(self, split: Split) -> list[Pair]:
