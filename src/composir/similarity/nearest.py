@@ -23,6 +23,7 @@ from composir.kernels import BLOCK
 
 CHUNK_BYTES = 32 * 2**20  # of a gallery converted to single precision at a time
 FEW = 8  # a share of 1/8 of the rows and less is scored directly
+KEPT_BYTES = 512 * 2**20
 UNIT = 2.0**-24  # relative error of one operation in single precision
 
 
@@ -219,6 +220,9 @@ def reaching(
 class Products:
     """Scores in single precision: exact but for the rounding of sums.
 
+    It keeps the vectors in single precision too, where that takes `KEPT_BYTES` at most; else it converts them anew for
+    each query.
+
     Raises:
         ComposirError: A vector that is not finite.
     """
@@ -226,6 +230,8 @@ class Products:
     def __init__(self, vectors: Float16[NDArray, "N T D"]):
         self._vectors = torch.from_numpy(vectors)
         self._longest = longest(vectors)
+        if 2 * vectors.nbytes <= KEPT_BYTES:
+            self._vectors = self._vectors.float()
 
     def __call__(self, wanted: Wanted) -> Quick:
         """See `Scorer`."""
