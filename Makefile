@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
-.PHONY: help demo test test-slow check format lint types layers budget bench clean
+.PHONY: help demo serve test test-slow check format lint types layers budget bench clean
 
 help:
 	@echo "make demo       draw 2,000 garments, index them, answer three composed queries"
+	@echo "make serve      a page over the demo's gallery, at http://127.0.0.1:8000"
 	@echo "make test       the test suite: CPU, no network"
 	@echo "make test-slow  full-size architectures, long kill tests"
 	@echo "make check      format, lint, types, layers, file sizes, tests: what CI runs"
@@ -25,6 +26,16 @@ help:
 .venv/.installed-dev: .venv/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch .venv/.installed $@
+
+.venv/.installed-serve: .venv/pyvenv.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[serve,scale]'
+	@touch .venv/.installed $@
+
+demo/gallery/gallery.json:
+	$(BIN)/composir demo
+
+serve: .venv/.installed-serve demo/gallery/gallery.json
+	$(BIN)/composir serve --gallery demo/gallery --log-format text
 
 demo: .venv/.installed
 	$(BIN)/composir demo

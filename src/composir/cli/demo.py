@@ -130,6 +130,8 @@ def _next_steps(pictures: Path, gallery: Path, query: dict) -> None:
     ask = f"--image {pictures / query['reference']} --text 'is red' --alpha {ALPHA['wardrobe']:g}"
     typer.echo(
         "\nGo on with\n"
+        "  make serve      # or: .venv/bin/composir serve --gallery "
+        f"{gallery}, with the serve extra: a page to search with\n"
         f"  .venv/bin/composir search --gallery {gallery} {ask}\n"
         "  .venv/bin/composir index YOUR_PICTURES --gallery my.gallery --backbone clip-vit-b-32\n"
         "  .venv/bin/composir search --gallery my.gallery --image PICTURE --text 'is blue' --sheet answers.png\n"

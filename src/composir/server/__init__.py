@@ -7,6 +7,7 @@
     decoding.py    pictures decoded in child processes     batching.py  one thread that computes for many requests
     telemetry.py   metrics and JSON logs                   lifecycle.py readiness and draining
     references.py  what a query's reference is             app.py       create_app and the routes
+    pages.py       serves the page, whose files lie in page/
 
 The model sees one thread; strangers' bytes see a child process; everything else is asyncio.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 import composir
-from composir.server import documented, errors, operations, routes, study
+from composir.server import documented, errors, operations, pages, routes, study
 from composir.server.frame import Frame
 from composir.server.guard import Guard
 from composir.server.lifecycle import Lifecycle
@@ -17,7 +17,7 @@ from composir.server.telemetry import Telemetry
 DESCRIPTION = """Composed image retrieval: this picture, but changed as these words say.
 
 Every error has one shape, `{"error": {"code", "message", "request_id"}}`. Pictures are known by ids that stand
-for their content; no path and no file name is ever asked for."""
+for their content; a path is only ever looked up in the index, never opened."""
 
 
 def create_app(settings: Settings, service: Service) -> FastAPI:
@@ -40,6 +40,7 @@ def create_app(settings: Settings, service: Service) -> FastAPI:
     app.include_router(routes.router)
     app.include_router(study.router)
     app.include_router(operations.router)
+    app.include_router(pages.router)
     errors.install(app)
     documented.install(app, bool(settings.api_keys))
     app.add_middleware(Guard, settings=settings)

@@ -85,5 +85,5 @@ class Frame:
             "ms": round(seconds * 1000, 2),
             "client": (scope.get("client") or ("", 0))[0],
         }
-        quiet = route in {"/livez", "/readyz", "/metrics"}
+        quiet = route in {"/livez", "/readyz", "/metrics", "/page/{name}"}
         LOGGER.log(logging.DEBUG if quiet else logging.INFO, "request", extra={"fields": fields})

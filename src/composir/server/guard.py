@@ -17,9 +17,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from composir.server.errors import ApiError, UnavailableError
+from composir.server.pages import addresses
 from composir.server.settings import Settings
 
-WITHOUT_KEY = frozenset({"/livez", "/readyz"})
+WITHOUT_KEY = frozenset({"/livez", "/readyz"}) | addresses()
 
 
 class Guard:

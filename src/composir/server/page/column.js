@@ -1,0 +1,173 @@
+// A column of results: one query asked of one method, its hits page by page.
+
+import { fill, h, show } from "./dom.js";
+import { Grid } from "./grid.js";
+import { failure, message, waiting } from "./messages.js";
+import { Search } from "./search.js";
+import { bodyOf, obstacle } from "./request.js";
+import { ordered, summary } from "./summary.js";
+
+const SKELETONS = 12;
+const PATIENCE = 180; // milliseconds before it is shown that something is under way
+
+/** One of one or two columns. */
+export class Column {
+  /** All hits loaded so far, best first. */
+  hits = [];
+  answer = null;
+  #body = "";
+  #told = "";
+  #slow = 0;
+
+  /**
+   * @param {import("./deeds.js").Deeds} deeds
+   * @param {function(Column): void} changed  called when there are other hits
+   */
+  constructor(deeds, changed) {
+    this.changed = changed;
+    this.head = h("div", { class: "column-head" });
+    this.told = h("p", { class: "summary", role: "status" });
+    this.place = h("div", { class: "place" });
+    this.list = h("ol", { class: "grid", "aria-label": "Results" });
+    this.end = h("div", { class: "end" });
+    this.element = h("section", { class: "column" }, h("div", { class: "column-bar" }, this.head, this.told), this.place, this.list, this.end);
+    this.grid = new Grid(this.list, this.#deeds(deeds));
+    this.search = new Search({
+      started: (further) => this.#started(further),
+      answered: (answer, further) => this.#answered(answer, further),
+      failed: (problem, further) => this.#failed(problem, further),
+      waits: (wait) => this.#say(waiting(wait)),
+    });
+    new IntersectionObserver(([entry]) => entry.isIntersecting && this.search.more(), { rootMargin: "900px" }).observe(this.end);
+  }
+
+  /**
+   * Show the answer to a query.
+   * @param {Object} spec  {query, method, fold, order}
+   * @param {"now"|"type"|"slide"} pace
+   * @param {function(): (Node|null)} blank  what to show where there is nothing to search for
+   */
+  ask(spec, pace, blank) {
+    const asked = this.spec;
+    this.spec = spec;
+    const why = obstacle(spec.query, spec.method);
+    if (why !== null) return this.#refuse(why, blank);
+    const body = bodyOf(spec.query, spec.method, spec.fold);
+    const same = JSON.stringify(body);
+    if (same !== this.#body) {
+      this.#body = same;
+      this.search.ask(body, pace);
+    } else if (asked?.order !== spec.order) this.draw();
+  }
+
+  /** Hits in the order that is shown, unfolded ones behind those that hid them. */
+  get shown() {
+    return ordered(this.hits, this.spec.order).flatMap((hit) => [hit, ...(hit.unfolded ?? [])]);
+  }
+
+  /** Draw the cards, with marks as `this.marks` has them. */
+  draw() {
+    this.grid.show(this.shown, this.marks);
+    this.tell();
+  }
+
+  /** Draw the marks alone. */
+  mark(marks) {
+    const told = JSON.stringify(marks, (_, value) => (value instanceof Set || value instanceof Map ? [...value] : value));
+    if (told === this.#told) return;
+    this.#told = told;
+    this.marks = marks;
+    if (this.hits.length) this.grid.mark(this.shown, marks);
+  }
+
+  /** Say how many there are, and where the targets stand. */
+  tell() {
+    fill(this.told, this.answer ? summary(this.answer, this.hits, this.spec) : null);
+    const over = this.answer && !this.search.hasMore && this.hits.length > 0;
+    fill(this.end, over ? h("p", {}, `That is all: ${this.hits.length} ${this.hits.length === 1 ? "picture" : "pictures"}.`) : null);
+  }
+
+  /** Stop, for good. */
+  close() {
+    this.search.stop();
+    this.element.remove();
+  }
+
+  /** What is done to a picture of this column is done in view of its query. */
+  #deeds(deeds) {
+    const here = (deed) => (id) => deed(id, this);
+    const [open, right, wrong] = [deeds.open, deeds.right, deeds.wrong].map(here);
+    return { ...deeds, open, right, wrong, unfold: (hit) => this.#unfold(hit) };
+  }
+
+  #refuse(why, blank) {
+    this.search.stop();
+    this.#body = "";
+    this.#quiet();
+    Object.assign(this, { hits: [], answer: null });
+    this.grid.clear();
+    this.tell();
+    this.#say(why ? message({ kind: "hint", title: "One thing is missing", text: why }) : blank());
+    this.changed(this);
+  }
+
+  #started(further) {
+    if (further) return fill(this.end, h("p", { class: "more" }, "Loading more …"));
+    clearTimeout(this.#slow);
+    this.#slow = setTimeout(() => this.element.classList.add("busy"), PATIENCE);
+    if (this.hits.length) return;
+    this.#say(null);
+    this.grid.wait(SKELETONS);
+  }
+
+  #answered(answer, further) {
+    this.#quiet();
+    const known = new Set(further ? this.hits.map(({ id }) => id) : []);
+    const fresh = answer.hits.filter(({ id }) => !known.has(id) && known.add(id));
+    this.hits = further ? [...this.hits, ...fresh] : fresh;
+    this.answer = further ? { ...this.answer, ...answer, target_ranks: this.answer.target_ranks } : answer;
+    this.#say(this.hits.length ? null : this.#nothing());
+    this.changed(this);
+    this.draw();
+    if (!further && this.element.getBoundingClientRect().top < 0) this.element.scrollIntoView();
+    // What was loaded may be too little to fill the window, and then nothing scrolls into sight.
+    if (this.end.getBoundingClientRect().top < innerHeight + 900) this.search.more();
+  }
+
+  #failed(problem, further) {
+    this.#quiet();
+    if (further) return fill(this.end, failure(problem, () => this.search.retry()));
+    Object.assign(this, { hits: [], answer: null });
+    this.grid.clear();
+    this.tell();
+    this.changed(this);
+    this.#say(failure(problem, () => this.search.retry()));
+  }
+
+  #nothing() {
+    const { filters, where } = this.spec.query;
+    const text =
+      filters.length || where
+        ? "No picture passes the filters. Loosen one of them."
+        : "The gallery has nothing for this. Try other words, or another picture.";
+    return message({ kind: "empty", title: "Nothing found", text });
+  }
+
+  #unfold(hit) {
+    const alike = () => hit.folded.map((id) => ({ id, alike: hit.rank, path: "", why: {}, metadata: {} }));
+    hit.unfolded = hit.unfolded ? null : alike();
+    this.draw();
+    this.grid.focus(hit.id);
+  }
+
+  #quiet() {
+    clearTimeout(this.#slow);
+    this.element.classList.remove("busy");
+  }
+
+  #say(node) {
+    this.element.classList.toggle("blank", node?.classList.contains("welcome") ?? false);
+    fill(this.place, node);
+    show(this.place, node !== null);
+  }
+}

@@ -1,0 +1,97 @@
+// One running search: the latest question wins, older ones are stopped, answers out of turn are dropped.
+
+import { post } from "./api.js";
+import { patiently } from "./patience.js";
+
+const TYPING = 220; // milliseconds of silence before words are searched for
+const FASTEST = 50; // milliseconds between two questions of a moving slider
+const SLOWEST = 500;
+
+/**
+ * @typedef {Object} Events
+ * @property {function(boolean): void} started   whether it asks for further hits
+ * @property {function(Object, boolean): void} answered  the answer; whether it has further hits
+ * @property {function(Error, boolean): void} failed
+ * @property {function(Object): void} waits      as `patiently` tells
+ */
+export class Search {
+  #events;
+  #turn = 0;
+  #abort = null;
+  #timer = 0;
+  #asked = null;
+  #cursor = null;
+  #started = 0;
+  #took = FASTEST;
+
+  /** @param {Events} events */
+  constructor(events) {
+    this.#events = events;
+  }
+
+  /** Whether there are further hits. */
+  get hasMore() {
+    return this.#cursor !== null;
+  }
+
+  /**
+   * Ask something else.
+   * @param {Object} body  of /v1/search
+   * @param {"now"|"type"|"slide"} pace  whether to wait for the end of typing, or not to flood while a slider moves
+   */
+  ask(body, pace = "now") {
+    clearTimeout(this.#timer);
+    const wait = this.#wait(pace);
+    if (wait > 0) this.#timer = setTimeout(() => this.#run(body, null), wait);
+    else this.#run(body, null);
+  }
+
+  /** Ask for the hits that follow, if nothing is under way. */
+  more() {
+    if (this.#cursor !== null && this.#abort === null) this.#run(this.#asked, this.#cursor);
+  }
+
+  /** Ask the same once more: further hits if they failed, else all. */
+  retry() {
+    this.#run(this.#asked, this.#cursor);
+  }
+
+  /** Ask nothing any more. */
+  stop() {
+    clearTimeout(this.#timer);
+    this.#abort?.abort();
+    this.#turn++;
+    this.#abort = this.#asked = this.#cursor = null;
+  }
+
+  #wait(pace) {
+    if (pace === "type") return TYPING;
+    if (pace === "slide") return this.#started + Math.min(SLOWEST, Math.max(FASTEST, 1.2 * this.#took)) - performance.now();
+    return 0;
+  }
+
+  async #run(body, cursor) {
+    clearTimeout(this.#timer);
+    this.#abort?.abort();
+    const abort = (this.#abort = new AbortController());
+    const turn = ++this.#turn;
+    const further = cursor !== null;
+    this.#started = performance.now();
+    this.#asked = body;
+    if (!further) this.#cursor = null;
+    this.#events.started(further);
+    try {
+      const ask = () => post("/v1/search", further ? { ...body, cursor } : body, abort.signal);
+      const answer = await patiently(ask, abort.signal, this.#events.waits);
+      if (turn !== this.#turn) return;
+      this.#abort = null;
+      this.#cursor = answer.cursor;
+      this.#took = performance.now() - this.#started;
+      this.#events.answered(answer, further);
+    } catch (error) {
+      if (turn !== this.#turn || error.name === "AbortError") return;
+      this.#abort = null;
+      this.#events.failed(error, further);
+    }
+  }
+}

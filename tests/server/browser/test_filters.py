@@ -1,0 +1,93 @@
+"""Filters over the gallery's columns: what is chosen becomes a condition that the server understands."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def add(one, column):
+    one.page.select_option("#filter-column", column)
+    one.page.click("#add-filter")
+    return one.page.locator(f'[aria-label="Filter by {column}"]').last
+
+
+@pytest.fixture
+def one(visit):
+    opened = visit()
+    opened.say("red")
+    opened.page.keyboard.press("Escape")
+    opened.page.keyboard.press("f")
+    return opened
+
+
+def test_columns_are_those_of_the_gallery(one):
+    assert one.page.locator("#filter-column option").all_inner_texts() == ["kind", "price", "in stock", "Neck"]
+    assert one.page.evaluate("document.activeElement.id") == "filter-column"
+    assert "price (number)" in one.page.inner_text("#filter-told")
+
+
+def test_text_contains_and_equals(one):
+    row = add(one, "Neck")
+    answer = one.search(lambda: row.locator("input").fill("V'S 100%"), where="lower(`Neck`) LIKE '%v''s 100\\%%'")
+    assert answer["hits"]
+    assert {hit["metadata"]["Neck"] for hit in answer["hits"]} == {"v's 100%"}
+    row.locator("select").select_option("is")
+    exact = one.search(lambda: row.locator("input").fill("v's 100%"), where="`Neck` = 'v''s 100%'")
+    assert exact["total"] == answer["total"]
+    row.locator("select").select_option("not")
+    other = one.search(lambda: row.locator("input").fill("v's 100%"), where="`Neck` <> 'v''s 100%'")
+    assert other["total"] + exact["total"] == one.served.search(text="red")["total"]
+
+
+def test_numbers_between(one):
+    row = add(one, "price")
+    low, high = row.locator("input").all()
+    one.search(lambda: low.fill("20"), where="`price` >= 20")
+    answer = one.search(lambda: high.fill("30"), where="`price` >= 20 AND `price` <= 30")
+    assert answer["hits"]
+    assert all(20 <= hit["metadata"]["price"] <= 30 for hit in answer["hits"])
+    assert one.page.evaluate("document.activeElement.value") == "30"  # typing is not disturbed
+
+
+def test_yes_and_no_and_all_together(one):
+    row = add(one, "in stock")
+    yes = one.served.search(text="red", where="`in stock` = true")
+    one.shows([hit["id"] for hit in yes["hits"]])
+    no = one.search(lambda: row.locator("select").select_option("no"), where="`in stock` = false")
+    assert yes["total"] + no["total"] == one.served.search(text="red")["total"]
+    kind = add(one, "kind")
+    both = one.search(
+        lambda: kind.locator("input").fill("dress"), where="`in stock` = false AND lower(`kind`) LIKE '%dress%'"
+    )
+    assert both["hits"]
+    assert {(hit["metadata"]["in stock"], hit["metadata"]["kind"]) for hit in both["hits"]} == {(False, "dress")}
+    assert one.page.inner_text("#filter-count") == "2"
+    one.search(lambda: row.locator("button").click(), where="lower(`kind`) LIKE '%dress%'")
+    assert len(one.steps()) == 1  # filters belong to the step
+
+
+def test_a_condition_by_hand(one):
+    answer = one.search(lambda: one.page.fill("#where", "price < 20 OR price > 90"), where="price < 20 OR price > 90")
+    assert answer["hits"]
+    assert all(not 20 <= hit["metadata"]["price"] <= 90 for hit in answer["hits"])
+    one.troubled = True
+    one.page.fill("#where", "prise < 20")
+    one.page.wait_for_selector(".message-error")
+    assert "prise" in one.page.inner_text(".message-error")
+    one.search(lambda: one.page.fill("#where", ""))
+    assert "where" not in one.bodies()[-1]
+
+
+def test_nothing_found_says_why(one):
+    one.page.fill("#where", "price < 0")
+    one.page.wait_for_selector(".message-empty")
+    assert "filters" in one.page.inner_text(".message-empty")
+    assert "0 pictures" in one.page.inner_text(".summary")
+
+
+def test_filters_survive_a_link(one, visit):
+    row = add(one, "price")
+    answer = one.search(lambda: row.locator("input").first.fill("50"), where="`price` >= 50")
+    other = visit(one.page.url.removeprefix(one.served.url))
+    other.shows([hit["id"] for hit in answer["hits"]])
+    assert other.page.locator("#filter-rows input").first.input_value() == "50"
