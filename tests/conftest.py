@@ -30,6 +30,8 @@ install_import_hook(CHECKED, f"beartype.beartype(conf=beartype.BeartypeConf({CON
 # Before torch is imported. Its threads spin while they wait for each other: on a machine that also runs other tests,
 # the tiny products of these cost four times as much with two threads as with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# numba tells OpenMP its own number, and torch would follow it from then on: sums would come in another order.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 # Its clocks measure the machine's load, not the code.
 CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -34,6 +34,15 @@ def test_a_report_of_a_real_evaluation(cli, run, tmp_path):
     assert "data:image/jpeg;base64," in page
 
 
+def test_a_folder_of_runs_stands_for_them(cli, run, tmp_path):
+    assert cli("report", run.parent, "-o", tmp_path / "all.html").code == 0
+    assert cli("report", run, "-o", tmp_path / "one.html").code == 0
+    assert (tmp_path / "all.html").read_text() == (tmp_path / "one.html").read_text()
+    done = cli("report", tmp_path, "-o", tmp_path / "none.html")
+    assert done.code == 1
+    assert "result.json" in done.err
+
+
 def test_pictures_and_queries_can_be_left_out(cli, run, tmp_path):
     out = tmp_path / "report.html"
     assert cli("report", run, run, "-o", out, "--no-images").code == 0

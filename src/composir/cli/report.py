@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+RESULT = "result.json"
+
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Folders that `composir eval` has written.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders that `composir eval` has written, or a folder of such.")],
     *,
     out: Annotated[Path, typer.Option("-o", "--out", help="The file to write; an older one is replaced.")] = Path(
         "report.html"
@@ -34,7 +36,17 @@ def report(
         raise ComposirError(f"{out} is a folder; name a file, e.g. -o {out / 'report.html'}")
     from composir.reporting import write_report
 
+    runs = _expanded(runs)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_report(runs, out, images=images, worst=worst, best=best, search=page)
     needs = f"its links lead to {page}" if page else "it needs no network"
     typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB); open it in any browser, {needs}")
+
+
+def _expanded(runs: list[Path]) -> list[Path]:
+    """Each run as given; of a folder that is none, those in it."""
+    found: list[Path] = []
+    for folder in runs:
+        inside = [] if (folder / RESULT).is_file() else sorted(file.parent for file in folder.glob(f"*/{RESULT}"))
+        found += inside or [folder]
+    return found

@@ -125,11 +125,13 @@ def _check(files: list[Path], truth: Truth) -> None:
         raise typer.Exit(1)
 
 
+FORM_ONLY = "its form is good; queries, references and images were NOT checked: for that give --data and --root"
+
+
 def _check_alone(files: list[Path], data: str | None) -> None:
     from composir.submission.files import check_alone
 
-    failed = _told(files, lambda file: check_alone(file, data), "its form is good")
-    typer.echo("queries, references and images were not checked; for that give --data and --root", err=True)
+    failed = _told(files, lambda file: check_alone(file, data), FORM_ONLY)
     if failed:
         raise typer.Exit(1)
 

@@ -42,8 +42,18 @@ def needed_images(tasks: Sequence[Task]) -> list[str]:
     return list(needed | dict.fromkeys(query.reference for task in tasks for query in task.queries))
 
 
-def refuse(dataset: Dataset, split: str, gone: Mapping[str, str], needed: int) -> None:
+PARTIAL = "; --partial (partial=True) evaluates without them and stamps every number"
+
+
+def refuse(dataset: Dataset, split: str, gone: Mapping[str, str], needed: int, *, partial: str = PARTIAL) -> None:
     """Refuse to evaluate without the pictures `gone`, each with its reason.
+
+    Args:
+        dataset: For the message, as `split`.
+        split: Of the data set.
+        gone: Picture -> why it cannot be had.
+        needed: How many pictures there should be.
+        partial: The way to go on without them, if the caller has one.
 
     Raises:
         DataError: There are any; how many, the first few, and the remedy are named.
@@ -54,8 +64,8 @@ def refuse(dataset: Dataset, split: str, gone: Mapping[str, str], needed: int) -
     more = " and others" if len(gone) > NAMED else ""
     raise DataError(
         f"{len(gone):,} of {needed:,} pictures that {dataset.name} {split} needs cannot be had: {first}{more}. "
-        f"`composir data check {dataset.name} {getattr(dataset, 'root', 'ROOT')}` lists them all; "
-        "--partial (partial=True) evaluates without them and stamps every number"
+        f"`composir data check {dataset.name} {getattr(dataset, 'root', 'ROOT')}` lists them all"
+        f"{partial}"
     )
 
 

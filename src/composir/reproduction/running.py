@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from composir.errors import ComposirError, DataError
+from composir.errors import ComposirError
 from composir.reproduction.judging import differences
 from composir.reproduction.matrix import Row
 
@@ -25,7 +25,8 @@ class Outcome:
 
     Attributes:
         row: Which.
-        state: "not run" is no failure: what it takes is not at hand. "failed" is: it was, or the package holds it all.
+        state: "not run" is no failure: what it takes is not at hand. "failed" is: it was and is damaged, or the package
+            holds it all.
         why: In words: why it was not run, what failed, or each score that is out of its tolerance.
         content: Of the result; empty where there is none.
     """
@@ -64,8 +65,10 @@ def run(
 
     try:
         method, dataset = _at_hand(row, data, device)
-    except ComposirError as error:
+    except _AbsentError as error:
         return Outcome(row, "failed" if row.needs_nothing else "not run", (_one_line(error),))
+    except ComposirError as error:
+        return Outcome(row, "failed", (_one_line(error),))
     controls: dict[str, Any] = {} if row.alpha is None else {"alpha": row.alpha}
     sizes: dict[str, Any] = {"batch_size": batch_size, "workers": workers}
     try:
@@ -79,21 +82,33 @@ def run(
     return Outcome(row, state, found, content)
 
 
+class _AbsentError(ComposirError):
+    """What a row takes is not on this machine. What is there and broken is another matter: that is a failure."""
+
+
 def _at_hand(row: Row, data: Path, device: str) -> tuple[Method, Dataset]:
-    """The method and the data set, its pictures known to be there; refused before weights are read, where possible."""
+    """The method and the data set, its pictures known to be there; refused before weights are read, where possible.
+
+    Raises:
+        _AbsentError: The folder of the data set is missing or empty, or the method or its backbone cannot be had.
+        ComposirError: The data are there and damaged.
+    """
     from composir.evaluation.bench import tasks_of
     from composir.evaluation.gaps import missing_images, needed_images, refuse
     from composir.evaluation.opening import open_dataset
     from composir.opening import find_method, load_wanted
 
     root = None if row.root is None else data / row.root
-    if root is not None and not root.exists():
-        raise DataError(f"{root} is not there")
+    if root is not None and not (root.is_dir() and any(root.iterdir())):
+        raise _AbsentError(f"{root} is {'empty' if root.is_dir() else 'not there'}")
     dataset = open_dataset(row.data, root, row.options)
     tasks = tasks_of(dataset, row.split)
     gone = dict.fromkeys(missing_images(dataset, tasks), "no file")
-    refuse(dataset, row.split, gone, len(needed_images(tasks)))
-    return load_wanted(find_method(row.method, row.backbone), row.data, device), dataset
+    refuse(dataset, row.split, gone, len(needed_images(tasks)), partial="")
+    try:
+        return load_wanted(find_method(row.method, row.backbone), row.data, device), dataset
+    except ComposirError as error:
+        raise _AbsentError(str(error)) from error
 
 
 def _one_line(error: Exception) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Body, Query, Request
 
 from composir.server import documented, schema
 from composir.server.errors import ApiError
@@ -15,6 +15,16 @@ from composir.server.service import NotFoundError, Verdict
 
 router = APIRouter(prefix="/v1")
 MOST_QUERIES = 200  # told at once
+VERDICTS: dict[str, Any] = {
+    "one of each": {
+        "value": {
+            "reference": schema.EXAMPLE_ID,
+            "text": "in red",
+            "right": [schema.EXAMPLE_ID[::-1]],
+            "wrong": [schema.EXAMPLE_ID],
+        }
+    }
+}
 UPLOAD_SIDE = 1024  # pixels of the longer side of an upload that is kept
 
 
@@ -57,7 +67,9 @@ async def pictures(
     response_model=schema.Judged,
     responses=documented.problems(403, 404, 422),
 )
-async def judgements(request: Request, body: schema.Judgement) -> schema.Judged:
+async def judgements(
+    request: Request, body: Annotated[schema.Judgement, Body(openapi_examples=VERDICTS)]
+) -> schema.Judged:
     """Right and wrong answers of one query, written to a plain data set that `composir eval` reads."""
     parts = parts_of(request)
     if not parts.service.info().judging:

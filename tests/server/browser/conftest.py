@@ -29,8 +29,10 @@ IDS = """(n) => [...document.querySelectorAll('.column')].slice(n, n + 1)
   .map((card) => card.dataset.id)"""
 
 
-@pytest.fixture(scope="session")
-def chromium(tmp_path_factory) -> Iterator[Any]:
+# Of a module, not of the session: while it stands, Playwright keeps an event loop running in this thread, and other
+# tests of this process could not have one.
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
     """The machine's own Chromium; without it tests are skipped, or fail where COMPOSIR_BROWSER is "required"."""
     lacking = [] if shutil.which(CHROMIUM) else [CHROMIUM]
     lacking += [] if importlib.util.find_spec("playwright") else ["playwright"]

@@ -63,6 +63,13 @@ def test_the_list_goes_on_to_its_end_and_nothing_stands_twice(visit):
     assert len(cursors) == len(set(cursors)) == -(-everything["total"] // 40) - 1
 
 
+def test_a_tall_window_is_filled_without_scrolling(visit):
+    one = visit(height=5000)
+    one.say("red")
+    one.until("document.querySelectorAll('.card:not(.skeleton)').length >= 80")
+    one.until("document.querySelector('.end').getBoundingClientRect().top > innerHeight")
+
+
 def test_a_picture_that_comes_again_is_shown_once(visit):
     """As it may when the gallery grows between two pages."""
     one = visit()

@@ -159,7 +159,7 @@ class Composer:
         if given.pixels is None:  # forgotten between the look and the computation
             raise NotFoundError(f"picture {given.id} is not encoded any more; send the request again")
         device = next(method.parameters()).device
-        pixels = method.transform(side).normalise(torch.from_numpy(given.pixels)[None].to(device))
+        pixels = method.transform(side).normalise(torch.from_numpy(np.array(given.pixels))[None].to(device))
         with clock("encode_image"):
             encoded = (method.encode_gallery if side == "gallery" else method.encode_reference)(pixels).float().cpu()
         self._encoded.put(_place(method, side, str(given.id)), encoded)
