@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
 
+# Tests start hundreds of processes: each would compile this package anew where bytecode is not kept.
+test test-slow: export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo serve test test-slow check format lint types layers budget bench clean
 
 help:

@@ -82,9 +82,9 @@ def test_equals_transformers_on_odd_sizes(name, processor, size, photographs):
     assert (got - expected).abs().max() <= 1e-5
 
 
-@pytest.mark.parametrize("size", [(1, 2000), (9000, 20)])
+@pytest.mark.parametrize("size", [(1, 400), (3000, 20)])
 def test_endless_panorama_is_cut_before_it_is_enlarged(size, photographs):
-    """Within one grey level of transformers, whose intermediate picture is 224 x 448,000 here."""
+    """Within one grey level of transformers, whose intermediate picture is 224 x 89,600 here."""
     picture = photographs[1].resize(size)
     ours = Transform.from_preprocessor(CLIP_NEW)
     processor = CLIPImageProcessorPil(do_rescale=False, do_normalize=False)

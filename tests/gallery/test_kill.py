@@ -105,6 +105,7 @@ def test_death_at_every_step_of_a_first_run(folder, tmp_path, tiny_method, refer
     assert encoded == sorted(encoded, reverse=True)  # what was committed is never done again
 
 
+@pytest.mark.slow
 def test_death_at_every_step_of_a_later_run(folder, tmp_path, tiny_method, reference, pictures, drive):
     (folder / "000.png").rename(folder / "moved.png")
     (folder / "002.png").unlink()
@@ -122,11 +123,12 @@ def test_death_at_every_step_of_a_later_run(folder, tmp_path, tiny_method, refer
         assert Gallery.open(path).ids() == Gallery.open(expected).ids()
 
 
-@pytest.mark.parametrize("count", [4, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_death_at_random_moments(pictures, tmp_path, tiny_method, drive, count):
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_death_at_a_hundred_random_moments(pictures, tmp_path, tiny_method, drive):
     folder = pictures(60)
     chance = random.Random(7)
-    for number in range(count):
+    for number in range(100):
         path = tmp_path / f"g{number}"
         drive(folder, path, "after", chance.uniform(0.0, 1.2))
         check_and_go_on(path, folder, tiny_method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from composir.server import create_app
 from composir.server.lifecycle import Server, connection_class
@@ -70,6 +72,32 @@ def test_a_request_is_answered_without_naming_the_software(live):
     answer = talk(live, head(len(body), "Connection: close\r\n") + body)
     assert answer.startswith(b"HTTP/1.1 200")
     assert b"uvicorn" not in answer.lower()
+
+
+def test_an_answer_is_sent_at_once():
+    """Its second packet does not wait for the first to be acknowledged, which takes 40 ms."""
+
+    class Transport(asyncio.Transport):
+        def __init__(self, line: socket.socket):
+            super().__init__({"socket": line, "peername": None, "sockname": None})
+
+        def close(self) -> None: ...
+
+        def is_closing(self) -> bool:
+            return False
+
+    async def connect(line: socket.socket) -> None:
+        config = uvicorn.Config(lambda: None, log_config=None)
+        connection = connection_class(1.0)(config, ServerState(), {})
+        connection.connection_made(Transport(line))
+        connection.connection_lost(None)
+
+    with socket.create_server(("127.0.0.1", 0)) as door, socket.create_connection(door.getsockname()):
+        line, _ = door.accept()
+        with line:
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 0
+            asyncio.run(connect(line))
+            assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
 
 
 def test_a_body_that_never_comes_is_408_and_the_line_closed(live):

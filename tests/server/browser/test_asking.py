@@ -59,7 +59,7 @@ def test_the_words_go_with_the_file(visit, png, served, monkeypatch):
     one = visit()
     one.say("red")
     one.search(lambda: bring(one, "drop", [(png("green"), "a.png", "image/png")]), text="red")
-    assert [(one.k, one.text) for one in sent if one.reference] == [(1, "red"), (40, "red")]
+    assert [(one.k, one.text) for one in sent if one.reference] == [(1, "red"), (24, "red")]
 
 
 def test_the_page_shows_that_it_takes_what_is_dragged(visit, png):
@@ -169,6 +169,13 @@ def test_words_are_searched_for_while_they_are_typed(visit):
     assert one.page.locator(".step.open").count() == 0
 
 
+def test_enter_does_not_wait_for_the_end_of_typing(visit):
+    one = visit(prepare=lambda page: page.clock.install())
+    one.page.clock.pause_at(one.page.evaluate("Date.now() + 1000"))  # from here on no timer of the page ends
+    one.say("a red dress")
+    assert one.page.locator(".step.open").count() == 0
+
+
 def test_examples_begin_a_search(visit):
     one = visit()
     one.page.wait_for_selector(".example:not(.skeleton)")
@@ -197,7 +204,7 @@ def test_the_slider_ranks_anew_from_picture_to_words(visit):
     image = one.search(lambda: slide(one, 0), alpha=0)
     words = one.search(lambda: slide(one, 1), alpha=1)
     assert ids(image) == ids(one.served.search(reference={"id": own}))
-    assert ids(words) == [i for i in ids(one.served.search(text="in green", k=45)) if i != own][:40]
+    assert ids(words) == [i for i in ids(one.served.search(text="in green", k=29)) if i != own][:24]
     assert one.page.inner_text("output[for=alpha]") == "1.00"
     assert len([text for text in one.steps() if text == "in green"]) == 1  # it changes the step, and takes none
     one.search(lambda: one.page.click("#reset-controls"))
@@ -246,7 +253,7 @@ def test_answers_out_of_turn_are_dropped(visit):
     assert answer.json()["hits"] != late["hits"]
     route.fulfill(response=answer)
     one.page.wait_for_timeout(300)
-    assert one.ids()[:40] == [hit["id"] for hit in late["hits"]]
+    assert one.ids()[:24] == [hit["id"] for hit in late["hits"]]
 
 
 def test_older_requests_are_stopped(visit):

@@ -67,10 +67,11 @@ def test_each_listed_key_does_what_it_says(one):
     page, ids = one.page, one.ids()
     done = {}
 
-    def press(name, seen, before=None):
+    def press(name, seen, before=None, **asked):
         if before:
             before()
-        page.keyboard.press(keys[name][0])
+        act = lambda: page.keyboard.press(keys[name][0])  # noqa: E731
+        one.search(act, **asked) if asked else act()  # what is asked anew draws other cards
         one.until(f"() => {seen}")
         done[name] = True
 
@@ -96,7 +97,7 @@ def test_each_listed_key_does_what_it_says(one):
     page.keyboard.press(keys["second"][0])
     press("compare", "document.querySelector('.compared') !== null")
     page.keyboard.press(keys["compare"][0])
-    press("fold", "document.getElementById('fold').checked")
+    press("fold", "document.getElementById('fold').checked", fold=True)
     press("theme", "document.documentElement.dataset.theme === 'dark'")
     press("link", "document.getElementById('toast').textContent.startsWith('Link copied')")
     press("filters", "document.getElementById('filters').open", blur)
@@ -107,14 +108,16 @@ def test_each_listed_key_does_what_it_says(one):
     page.keyboard.press("Escape")
     press("right", "document.querySelector('.card.is-right')", card)
     press("wrong", "document.querySelector('.card.is-wrong')")
-    press("keep", "document.querySelector('#keep-chips li')", card)
-    press("avoid", "document.querySelector('#avoid-chips li')", card)
-    press("reverse", "document.getElementById('reverse').checked", blur)
-    press("undo", "!document.getElementById('reverse').checked")
-    page.wait_for_selector(".card:not(.skeleton)")
-    press("like", "document.getElementById('words').value === ''", card)
-    page.wait_for_selector(".card:not(.skeleton)")
-    press("reference", "document.activeElement.id === 'words'", lambda: card(4))
+    own = one.ids()
+    press("keep", "document.querySelector('#keep-chips li')", card, keep=[own[2]])
+    own = one.ids()
+    press("avoid", "document.querySelector('#avoid-chips li')", card, avoid=[own[2]])
+    press("reverse", "document.getElementById('reverse').checked", blur, reverse=True)
+    press("undo", "!document.getElementById('reverse').checked", reverse=None)
+    own = one.ids()
+    press("like", "document.getElementById('words').value === ''", card, reference={"id": own[2]})
+    own = one.ids()
+    press("reference", "document.activeElement.id === 'words'", lambda: card(4), reference={"id": own[4]})
     blur()
     press("anew", "document.querySelector('.welcome') !== null")
     with page.expect_file_chooser():

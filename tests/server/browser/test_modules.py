@@ -251,7 +251,7 @@ def test_a_slider_that_rests_sends_nothing(run):
     method = {"name": "slerp", "controls": ["alpha"], "default": True}
     both = run_query(reference=A, text=" in red ")
     assert run("request.js", "m.bodyOf(...a)", [both, method, False]) == {
-        "k": 40,
+        "k": 24,
         "text": "in red",
         "reference": {"id": A},
     }
@@ -273,4 +273,4 @@ def test_reverse_leaves_out_what_it_cannot_take(run):
     method = {"name": "sum", "controls": ["image", "text"], "default": False}
     full = run_query(reference=A, text="x", reverse=True, without=["y"], keep=[B], avoid=[C], weights={"image": 2})
     body = run("request.js", "m.bodyOf(...a)", [full, method, False])
-    assert body == {"k": 40, "text": "x", "reference": {"id": A}, "method": "sum", "reverse": True}
+    assert body == {"k": 24, "text": "x", "reference": {"id": A}, "method": "sum", "reverse": True}

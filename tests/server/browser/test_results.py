@@ -27,7 +27,7 @@ def test_why_bars_tell_what_the_method_tells(visit):
     assert "image" in words["hits"][0]["why"]  # still about the picture
     one.search(lambda: one.page.click("#drop-reference"))
     assert one.page.locator(".why-image").count() == 0
-    assert one.page.locator(".why-text").count() >= 40
+    assert one.page.locator(".why-text").count() >= 24
 
 
 def test_the_order_can_be_by_one_similarity(visit):
@@ -60,7 +60,7 @@ def test_the_list_goes_on_to_its_end_and_nothing_stands_twice(visit):
     assert len(set(one.ids())) == len(one.ids()) == everything["total"]
     assert one.page.inner_text(".end") == f"That is all: {everything['total']} pictures."
     cursors = [body["cursor"] for body in one.bodies()[before:]]
-    assert len(cursors) == len(set(cursors)) == -(-everything["total"] // 40) - 1
+    assert len(cursors) == len(set(cursors)) == -(-everything["total"] // 24) - 1
 
 
 def test_a_tall_window_is_filled_without_scrolling(visit):
@@ -143,7 +143,7 @@ def test_two_methods_side_by_side(visit):
     summed = one.search(lambda: one.page.select_option("[data-side=second]", "sum"), 1, method="sum")
     assert ids(summed) != ids(other)
     shared = set(ids(answer)) & set(ids(summed))
-    assert one.page.inner_text("#overlap") == f"{len(shared)} of the first 40 are in both"
+    assert one.page.inner_text("#overlap") == f"{len(shared)} of the first 24 are in both"
     ranks = {hit["id"]: hit["rank"] for hit in summed["hits"]}
     marks = """[...document.querySelectorAll('.column')[0].querySelectorAll('.card')]
       .map((card) => [card.dataset.id, card.querySelector('.mark-shared')?.textContent])"""
@@ -171,7 +171,7 @@ def test_results_are_saved_as_json_and_csv(visit):
     with one.page.expect_download() as saved:
         one.page.locator("#export .choice").last.click()
     rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text(encoding="utf-8"))))
-    assert [row["id"] for row in rows][:40] == ids(answer)
+    assert [row["id"] for row in rows][:24] == ids(answer)
     assert float(rows[0]["why.image"]) == answer["hits"][0]["why"]["image"]
     assert rows[0]["kind"] == answer["hits"][0]["metadata"]["kind"]
 
@@ -185,6 +185,6 @@ def test_a_new_order_keeps_the_cards_and_the_focus(visit):
     one.page.evaluate("() => { for (const card of document.querySelectorAll('.card')) card.kept = true }")
     one.page.keyboard.press("]")
     one.page.wait_for_timeout(200)
-    one.until("document.querySelectorAll('.card:not(.skeleton)').length >= 40")
+    one.until("document.querySelectorAll('.card:not(.skeleton)').length >= 24")
     assert one.page.evaluate("document.activeElement.closest('.card').dataset.id") == own
     assert one.page.evaluate("document.activeElement.closest('.card').kept") is True

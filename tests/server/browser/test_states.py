@@ -196,7 +196,7 @@ def test_more_that_fails_is_tried_again_in_its_place(visit):
     one.shows([hit["id"] for hit in answer["hits"]])
     one.page.unroute("**/v1/search")
     one.page.get_by_role("button", name="Try again").click()
-    one.until("document.querySelectorAll('.card').length > 60")
+    one.until("document.querySelectorAll('.card').length > 40")
     assert len(set(one.ids())) == len(one.ids())
 
 

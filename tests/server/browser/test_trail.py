@@ -37,10 +37,10 @@ def test_five_turns_survive_a_link_in_a_fresh_profile(visit):
     link = one.page.url.removeprefix(one.served.url)
     assert ids(shown) != ids(last)
     other = visit(link)
-    other.until("document.querySelectorAll('.card:not(.skeleton)').length >= 40")
+    other.until("document.querySelectorAll('.card:not(.skeleton)').length >= 24")
     assert other.steps() == words
     assert other.ids() == one.ids()
-    assert sorted(other.ids()[:40]) == sorted(ids(shown))
+    assert sorted(other.ids()[:24]) == sorted(ids(shown))
     assert other.page.input_value("#weight-text") == "1.5"
     assert other.page.input_value("[data-side=method]") == "sum"
     assert other.page.is_checked("#fold")
@@ -137,7 +137,7 @@ def test_two_steps_are_compared(visit):
     one.shows(ids(first), 0)
     one.shows(ids(second), 1)
     both = len(set(ids(first)) & set(ids(second)))
-    assert one.page.inner_text("#overlap") == f"{both} of the first 40 are in both"
+    assert one.page.inner_text("#overlap") == f"{both} of the first 24 are in both"
     other = visit(one.page.url.removeprefix(one.served.url))
     other.shows(ids(first), 0)
     other.shows(ids(second), 1)

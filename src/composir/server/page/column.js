@@ -57,7 +57,10 @@ export class Column {
     if (same !== this.#body) {
       this.#body = same;
       this.search.ask(body, pace);
-    } else if (asked?.order !== spec.order) this.draw();
+      return;
+    }
+    if (pace === "now") this.search.hurry(); // Enter, before the end of typing was noticed
+    if (asked?.order !== spec.order) this.draw();
   }
 
   /** Hits in the order that is shown, unfolded ones behind those that hid them. */

@@ -3,7 +3,7 @@
 import { isBlank } from "./query.js";
 import { whereOf } from "./where.js";
 
-export const PAGE = 40; // hits at a time
+export const PAGE = 24; // hits at a time
 const MOST_TARGETS = 64;
 const LOOKS = ["without", "keep", "avoid"];
 

@@ -19,6 +19,7 @@ export class Search {
   #turn = 0;
   #abort = null;
   #timer = 0;
+  #waiting = null;
   #asked = null;
   #cursor = null;
   #started = 0;
@@ -41,9 +42,15 @@ export class Search {
    */
   ask(body, pace = "now") {
     clearTimeout(this.#timer);
+    this.#waiting = body;
     const wait = this.#wait(pace);
-    if (wait > 0) this.#timer = setTimeout(() => this.#run(body, null), wait);
-    else this.#run(body, null);
+    if (wait > 0) this.#timer = setTimeout(() => this.hurry(), wait);
+    else this.hurry();
+  }
+
+  /** Wait no longer with what was asked. */
+  hurry() {
+    if (this.#waiting !== null) this.#run(this.#waiting, null);
   }
 
   /** Ask for the hits that follow, if nothing is under way. */
@@ -61,7 +68,7 @@ export class Search {
     clearTimeout(this.#timer);
     this.#abort?.abort();
     this.#turn++;
-    this.#abort = this.#asked = this.#cursor = null;
+    this.#abort = this.#asked = this.#cursor = this.#waiting = null;
   }
 
   #wait(pace) {
@@ -72,6 +79,7 @@ export class Search {
 
   async #run(body, cursor) {
     clearTimeout(this.#timer);
+    this.#waiting = null;
     this.#abort?.abort();
     const abort = (this.#abort = new AbortController());
     const turn = ++this.#turn;
