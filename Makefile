@@ -1,17 +1,19 @@
 # `make demo`, `make test`, `make check`: each sets up what it needs in .venv, with plain pip.
 PYTHON ?= python3
 BIN := .venv/bin
-WORKERS ?= 2
+# Tests wait for processes and pages as often as they compute.
+WORKERS ?= 3
 
 # Tests start hundreds of processes: each would compile this package anew where bytecode is not kept.
-test test-slow: export PYTHONDONTWRITEBYTECODE :=
+test test-long test-slow: export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo serve test test-slow check format lint types layers budget bench clean
+.PHONY: help demo serve test test-long test-slow check format lint types layers budget bench clean
 
 help:
 	@echo "make demo       draw 2,000 garments, index them, answer three composed queries"
 	@echo "make serve      a page over the demo's gallery, at http://127.0.0.1:8000"
 	@echo "make test       the test suite: CPU, no network"
+	@echo "make test-long  what takes seconds each: kills, servers, looks of the page"
 	@echo "make test-slow  full-size architectures, long kill tests"
 	@echo "make check      format, lint, types, layers, file sizes, tests: what CI runs"
 	@echo "make bench      every figure in benchmarks/results"
@@ -44,13 +46,16 @@ demo: .venv/.installed
 	$(BIN)/composir demo
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-long: .venv/.installed-dev
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m long
 
 test-slow: .venv/.installed-dev
 	$(BIN)/python -m pytest -m slow
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m hypothesis --hypothesis-profile=thorough
 
-check: .venv/.installed-dev lint types layers budget test
+check: .venv/.installed-dev lint types layers budget test test-long
 
 format: .venv/.installed-dev
 	$(BIN)/ruff format .

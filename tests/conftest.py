@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
 import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +35,8 @@ install_import_hook(CHECKED, f"beartype.beartype(conf=beartype.BeartypeConf({CON
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # numba tells OpenMP its own number, and torch would follow it from then on: sums would come in another order.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
+BROWSER = ("/usr/bin/chromium", "/usr/bin/chromedriver")  # Debian's
 
 # Its clocks measure the machine's load, not the code.
 CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -82,6 +87,13 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set COMPOSIR_TEST_DATA to where it lies")
     return folder
+
+
+@pytest.fixture(scope="session")
+def machine_browser() -> None:
+    """Fails where the browser is required and lacking; where it is not required, such tests were left out."""
+    if why := _lacking():
+        pytest.fail(why)
 
 
 @pytest.fixture(scope="session")
@@ -146,3 +158,31 @@ def draw(path: Path, seed: int) -> None:
     Image.fromarray(corners).resize((60, 48), Image.Resampling.BICUBIC).save(
         path, format=path.suffix[1:].upper().replace("JPG", "JPEG")
     )
+
+
+def _lacking() -> str:
+    """What the tests in a browser lack here, and how to get it; "" for nothing."""
+    lacking = [name for name in BROWSER if not shutil.which(name)]
+    lacking += [name for name in ("playwright", "selenium") if not importlib.util.find_spec(name)]
+    told = "apt-get install chromium chromium-driver; pip install 'composir[dev]'"
+    return f"no {' and no '.join(lacking)}: {told}" if lacking else ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a browser where there is none, unless COMPOSIR_BROWSER is "required"."""
+    if _lacking() and os.environ.get("COMPOSIR_BROWSER") != "required":
+        seen = [item for item in items if {"chromium", "browser"} & set(getattr(item, "fixturenames", ()))]
+        items[:] = [item for item in items if item not in set(seen)]
+        config.hook.pytest_deselected(items=seen)
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """One line about what was left out."""
+    if (why := _lacking()) and os.environ.get("COMPOSIR_BROWSER") != "required":
+        terminalreporter.write_line(f"The tests in a browser were skipped: {why}")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what all tests have in common: a third of a million objects of imported libraries."""
+    gc.collect()
+    gc.freeze()

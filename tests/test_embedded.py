@@ -78,6 +78,7 @@ def test_words_mean_what_they_say(backbone):
     assert hits.float().mean() > 0.6
 
 
+@pytest.mark.long
 def test_both_modalities_are_needed(backbone):
     """On a catalogue of its own seed, composing beats either modality, as the published table says."""
     data = Wardrobe(train=6, val=6, test=600, seed=2)

@@ -147,6 +147,7 @@ def test_a_reader_that_cannot_travel_is_explained():
         list(pixel_batches(lambda item: item, [1], PLAIN, 4, 1))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("guard", ["", "if __name__ == '__main__':\n    "])
 def test_a_script_is_not_run_again_by_its_workers(readers, tmp_path, guard):
     """Without a guard too; only a reader that the script itself defines needs the script, hence the guard."""

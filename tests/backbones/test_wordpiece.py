@@ -59,6 +59,7 @@ def test_a_vocabulary_file_is_read_as_it_stands():
         TextTokenizer.bert([token for token in lines if token != "[MASK]"], 77)
 
 
+@pytest.mark.long
 def test_equal_corpora_give_equal_vocabularies(tokenizer):
     code = (
         "from composir.backbones.clip import TINY_CORPUS; from composir.backbones.tokenizer import TextTokenizer;"

@@ -178,6 +178,7 @@ def test_a_folder_that_is_not_there(cli, tmp_path):
     assert (done.code, done.err) == (1, f"error: {tmp_path / 'nowhere'} is missing; name the folder of pictures\n")
 
 
+@pytest.mark.long
 def test_ctrl_c_says_how_to_go_on_and_leaves_no_process(pictures, tmp_path, cli):
     root, mark = pictures(400), uuid.uuid4().hex
     command = [

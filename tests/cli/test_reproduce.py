@@ -16,6 +16,8 @@ from composir.errors import DataError, UnknownNameError
 from composir.reproduction.judging import differences, scores_of
 from composir.reproduction.matrix import MATRIX, Row, chosen, read_matrix, write_matrix
 
+pytestmark = pytest.mark.long
+
 DRAWN = Row("drawn", "slerp", "wardrobe", "test", "clip-tiny", options={"test": 60, "style": "synthetic"}, alpha=0.6)
 AWAY = Row("away", "slerp", "cirr", "val", "clip-tiny", root="cirr")
 

@@ -56,6 +56,7 @@ def made(shared_data, tmp_path_factory) -> dict[str, Path]:
     return {name: root / name for name in ("myntra", "noto_emoji")}
 
 
+@pytest.mark.long
 def test_myntra(made, shared_data):
     found = checked(made["myntra"])
     assert found["complete"], found

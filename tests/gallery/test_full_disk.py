@@ -12,8 +12,9 @@ from composir.gallery.store import Gallery
 from composir.indexing import create_gallery, index_folder
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="files are kept small by a limit that Linux has")
-@pytest.mark.parametrize("most", [pytest.param(600, marks=pytest.mark.slow), 2000])
+@pytest.mark.parametrize("most", [600, 2000])
 def test_a_full_disk_is_told_and_nothing_is_lost(pictures, tmp_path, tiny_method, most):
     few = pictures(3)
     path = tmp_path / "g"

@@ -437,6 +437,7 @@ def test_a_reader_beside_an_indexer_always_sees_a_sound_gallery(run, pictures, t
     assert set(sizes) <= {40}
 
 
+@pytest.mark.long
 def test_real_photographs_and_hostile_files(run, shared_data, tmp_path, tiny_method):
     """Every hostile file ends as indexed or as skipped with a reason; the eight orientations are one picture."""
     root = tmp_path / "hostile"

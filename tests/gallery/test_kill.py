@@ -91,6 +91,7 @@ def reference(folder, tmp_path, tiny_method):
     return gallery
 
 
+@pytest.mark.long
 def test_death_at_every_step_of_a_first_run(folder, tmp_path, tiny_method, reference, drive):
     steps = drive(folder, tmp_path / "g", "at", 0)
     assert steps > 12
@@ -105,7 +106,7 @@ def test_death_at_every_step_of_a_first_run(folder, tmp_path, tiny_method, refer
     assert encoded == sorted(encoded, reverse=True)  # what was committed is never done again
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_death_at_every_step_of_a_later_run(folder, tmp_path, tiny_method, reference, pictures, drive):
     (folder / "000.png").rename(folder / "moved.png")
     (folder / "002.png").unlink()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -262,14 +259,8 @@ class Browser:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """The machine's own Chromium; without it tests are skipped, or fail where COMPOSIR_BROWSER is "required"."""
-    required = os.environ.get("COMPOSIR_BROWSER") == "required"
-    lacking = [name for name in (CHROMIUM, DRIVER) if not shutil.which(name)]
-    lacking += [] if importlib.util.find_spec("selenium") else ["selenium"]
-    if lacking:
-        why = f"no {' and no '.join(lacking)}: apt-get install chromium chromium-driver; pip install 'composir[dev]'"
-        pytest.fail(why) if required else pytest.skip(why)
+def browser(machine_browser: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """The machine's own Chromium."""
     driver = _chromium(tmp_path_factory.mktemp("chromium"))
     yield Browser(driver)
     driver.quit()

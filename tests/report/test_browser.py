@@ -45,6 +45,7 @@ def _task(name, metrics, words="is red"):
     return Task(name, ids, asked, metrics, drop_reference=False)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_it_looks_right(browser, report, tmp_path, width, dark):

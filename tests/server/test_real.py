@@ -108,6 +108,7 @@ def wait_for(true, seconds: float = 60.0) -> float:
     return time.monotonic() - start
 
 
+@pytest.mark.long
 def test_what_is_added_is_found_while_others_search_and_scroll(folder, slerp, wardrobe, tmp_path):
     gallery = create_gallery(tmp_path / "g", slerp, folder)
     index_folder(gallery, slerp, folder, workers=0)
@@ -140,7 +141,7 @@ def test_what_is_added_is_found_while_others_search_and_scroll(folder, slerp, wa
     assert 0 < seen.p50 <= seen.p99
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_another_model_takes_over_under_load_and_back_without_a_failed_request(folder, slerp, tmp_path):
     index_folder(create_gallery(tmp_path / "g", slerp, folder), slerp, folder, workers=0)
     other = load_wanted(find_method("slerp", "wardrobe-blip"), device="cpu").eval()

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from composir.config import dump
 from composir.losses import gathered
+
+pytestmark = pytest.mark.long
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 

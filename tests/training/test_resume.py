@@ -56,6 +56,7 @@ def check_equal(one: Path, other: Path) -> None:
     assert reports[0] == reports[1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["pairs", "triplets"])
 def test_killed_and_resumed_is_the_uninterrupted_run(kind, load, dropping, tmp_path):
     """Killed between states, so that steps are done twice; with dropout, augmentation, accumulation."""

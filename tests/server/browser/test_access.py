@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 AUDIT = Path(__file__).with_name("audit.js").read_text(encoding="utf-8").rstrip().rstrip(";")
 
 

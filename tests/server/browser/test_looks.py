@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+pytestmark = pytest.mark.long
+
 WIDTHS = (390, 1280, 1680)
 HEIGHTS = {390: 844, 1280: 860, 1680: 1000}
 CUT = """[...document.querySelectorAll('button, p, h1, h2, label, .summary span, .mark, output, dd')].filter((e) => {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 
 def refuse(status, code, message, **headers):
     error = {"error": {"code": code, "message": message, "request_id": "r-4711"}}
