@@ -16,7 +16,7 @@ help:
 	@echo "make test-long  what takes seconds each: kills, servers, looks of the page"
 	@echo "make test-slow  full-size architectures, long kill tests"
 	@echo "make check      format, lint, types, layers, file sizes, tests: what CI runs"
-	@echo "make bench      every figure in benchmarks/results"
+	@echo "make bench      every figure in benchmarks/results; MYNTRA=data/myntra NOTO_EMOJI=data/noto_emoji for those on photographs"
 	@echo "make format     rewrite the sources in the house style"
 
 .venv/pyvenv.cfg:
@@ -75,7 +75,7 @@ budget: .venv/.installed-dev
 	$(BIN)/python tests/budget.py
 
 bench: .venv/.installed-dev
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/run.py $(if $(MYNTRA),--myntra $(MYNTRA)) $(if $(NOTO_EMOJI),--noto-emoji $(NOTO_EMOJI))
 
 clean:
 	rm -rf .venv build dist demo

@@ -94,9 +94,15 @@ def test_chance_is_called_chance(hits):
     [d] = compare(synthetic({"c": hits["c"]}), synthetic({"a": hits["a"]})).differences
     assert d.test.difference == pytest.approx(0.5)
     assert d.test.p_randomization > 0.5
-    assert d.told("c", "a") == "cirr R@10: c is 0.50 points above a, no more than chance explains (p = 1)"
+    assert d.told("c", "a") == "cirr R@10: c is 0.50 points above a, no more than chance explains (randomization p = 1)"
     [d] = compare(synthetic({"a": hits["a"]}), synthetic({"a": hits["a"]})).differences
     assert d.told("x", "y") == "cirr R@10: x and y agree on every query"
+
+
+def test_equal_means_are_no_lead(hits):
+    [d] = compare(synthetic({"a": hits["a"]}), synthetic({"b": np.roll(hits["a"], 40)})).differences
+    assert (d.test.difference, d.test.wins, d.test.losses) == (0, 40, 40)
+    assert d.told("x", "y") == "cirr R@10: x and y are equal on average, not on every query"
 
 
 def test_queries_are_paired_by_id_not_by_place(hits):

@@ -49,9 +49,11 @@ class Difference:
 
     def told(self, a: str, b: str) -> str:
         """The outcome in a sentence, for sides of these names."""
-        test, p = self.test, f"p = {self.test.p_randomization:.2g}"
+        test, p = self.test, f"randomization p = {self.test.p_randomization:.2g}"
         if not test.wins and not test.losses:
             return f"{self.task} {self.metric}: {a} and {b} agree on every query"
+        if not test.difference:
+            return f"{self.task} {self.metric}: {a} and {b} are equal on average, not on every query"
         better, worse = (a, b) if test.difference >= 0 else (b, a)
         gap = f"{better} is {abs(test.difference):.2f} points above {worse}"
         if p_counts(test):

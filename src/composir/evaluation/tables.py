@@ -30,7 +30,8 @@ def table(result: Result) -> str:
             for name in result.content["average"]
         ]
         parts.append(_grid(["all tasks", *result.methods], rows))
-    parts += [f"warning: {warning}" for warning in result.content["warnings"]]
+    # The head has told already what is partial.
+    parts += [f"warning: {warning}" for warning in result.content["warnings"] if not warning.startswith("partial: ")]
     return "\n\n".join(parts)
 
 
