@@ -15,10 +15,13 @@ import torch.nn.functional as F
 from composir.backbones import load_backbone
 from composir.backbones.blip import BlipBackbone
 from composir.backbones.catalog import EMBEDDED
+from composir.config import load_config
+from composir.datasets import load_dataset
 from composir.datasets.wardrobe import Wardrobe
 from composir.evaluation import evaluate
 from composir.methods import load_method
 from composir.methods.slerp import ALPHA
+from composir.training.job import build_method
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "wardrobe_quality.json"
 LIMITS = {"wardrobe-clip": 6_000_000, "wardrobe-blip": 8_000_000}
@@ -58,6 +61,15 @@ def test_embedded_weights_are_of_the_recipe_s_sizes(folder):
     for part, what in ((image, "image"), (text, "text")):
         found = [part["hidden_size"], part["num_hidden_layers"], part["num_attention_heads"]]
         assert found == [sizes[f"{what}_{key}"] for key in ("width", "layers", "heads")]
+
+
+@pytest.mark.long
+def test_the_recipe_gives_the_vocabulary_that_ships(folder):
+    """Learnt from the captions of the recipe's drawings: other data, sizes or wording would give another."""
+    config = load_config(Path(__file__).parents[1] / "configs" / f"pretrain-{folder.name}.toml")
+    method = build_method(config, load_dataset(config.data.name, **config.data.arguments))
+    made = json.loads(method.backbone.tokenizer.core.to_str())
+    assert made == json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
