@@ -27,7 +27,7 @@ def scanner() -> Callable[..., None]:
     prange: Any = numba.prange
 
     # Reordering the sums is allowed for: the bound holds in whatever order they are taken.
-    @numba.njit(parallel=True, nogil=True, fastmath=True)
+    @numba.njit(parallel=True, nogil=True, fastmath=True, cache=True)
     def scan(codes, query, scores, peaks):
         for block in prange(peaks.shape[0]):
             best = np.float32(-np.inf)

@@ -1,12 +1,15 @@
 """Search over a gallery in memory: exact, in a defined order, in half precision without harm."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from composir.gallery.scan import FileRow, Stamp
-from composir.gallery.search import Shelf
+from composir.gallery.search import Shelf, _by_row
 from composir.gallery.store import Gallery, Manifest
 from composir.similarity import maxsim, top_k
 
@@ -86,3 +89,10 @@ def test_half_precision_keeps_the_answers(shared_data):
             both = [len(set(a) & set(b)) / k for a, b in zip(exact[1].tolist(), stored[1].tolist(), strict=True)]
             assert np.mean(both) >= share
             assert float((exact[0] - stored[0]).abs().max()) < 2e-4
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.text("ab/", max_size=3)), max_size=12))
+def test_paths_are_by_row_and_sorted_within(files):
+    rows = np.asarray([row for row, _ in files], np.int64)
+    made = _by_row(pa.array([path for _, path in files], pa.string()), rows, np.bincount(rows, minlength=5))
+    assert made.to_pylist() == [path for _, path in sorted(files)]

@@ -89,15 +89,16 @@ class Shelf:
         # Files first: every picture they point to was committed before them.
         places = gallery.places()
         ids, vectors, _ = gallery.vectors()
-        row_of_file = pc.index_in(  # pyright: ignore[reportAttributeAccessIssue]
+        found = pc.index_in(  # pyright: ignore[reportAttributeAccessIssue]
             places["id"].combine_chunks(), value_set=pa.array(ids, pa.string())
         )
-        counts = np.bincount(row_of_file.drop_null().to_numpy(), minlength=len(ids))
+        known = places["path"].combine_chunks().filter(found.is_valid())
+        row_of_file = found.drop_null().to_numpy().astype(np.int64)
+        counts = np.bincount(row_of_file, minlength=len(ids))
         kept = np.flatnonzero(counts)
         if len(kept) < len(ids):
             ids, vectors = [ids[row] for row in kept], vectors[kept]
-        vectors = np.require(vectors, requirements="W")  # torch wants memory that it may write to
-        paths = Paths(places["path"].combine_chunks().filter(row_of_file.is_valid()), counts[kept])
+        paths = Paths(_by_row(known, row_of_file, counts), counts[kept])
         columns = Columns.of(gallery.metadata(), paths.firsts())
         rows = dict(zip(ids, range(len(ids)), strict=True))
         return cls(ids, rows, paths, torch.from_numpy(vectors), columns, version)
@@ -130,3 +131,15 @@ class Shelf:
         found, scores = self.nearest.best(Wanted.of(query[0].numpy()), k, self.columns.rows(where), unwanted)
         best = zip(found.tolist(), scores.tolist(), strict=True)
         return [Hit(rank, self.ids[row], self.paths[row][0], score) for rank, (row, score) in enumerate(best, start=1)]
+
+
+def _by_row(paths: pa.Array, rows: NDArray[np.int64], counts: NDArray[np.int64]) -> pa.Array:
+    """Paths in the order of their rows; those of one row sorted, which few have several of."""
+    order = np.argsort(rows, kind="stable")
+    shared = np.flatnonzero(counts[rows[order]] > 1)
+    if len(shared):
+        some = order[shared]
+        table = pa.table({"row": rows[some], "path": paths.take(pa.array(some))})
+        by_both = pc.sort_indices(table, sort_keys=[("row", "ascending"), ("path", "ascending")])  # pyright: ignore[reportAttributeAccessIssue]
+        order[shared] = some[by_both.to_numpy()]
+    return paths.take(pa.array(order))

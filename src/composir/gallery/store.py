@@ -211,18 +211,26 @@ class Gallery:
         return {path: FileRow(path, own, Stamp(*stamp), reason, detail) for path, own, reason, detail, *stamp in rows}
 
     def places(self) -> pa.Table:
-        """The columns `id` and `path` of all files that hold a picture, sorted by both."""
+        """The columns `id` and `path` of all files that hold a picture, in no order."""
         table = self._read(self._files, ["path", "id", "reason"])
         held = pc.and_(pc.is_valid(table["id"]), pc.equal(pc.fill_null(table["reason"], ""), ""))  # pyright: ignore[reportAttributeAccessIssue]
-        return table.filter(held).select(["id", "path"]).sort_by([("id", "ascending"), ("path", "ascending")])
+        return table.filter(held).select(["id", "path"]).combine_chunks()
 
     def vectors(self) -> tuple[list[str], NDArray[np.float16], NDArray[np.uint32]]:
         """All pictures by ascending id: ids, vectors (N, T, D), checksums as they were stored."""
-        table = self._read(self._images, ["id", "vector", "checksum"]).sort_by("id").combine_chunks()
-        flat = pa.FixedSizeListArray.flatten(table["vector"].combine_chunks())
-        shape = (table.num_rows, self.manifest.vectors, self.manifest.dim)
-        vectors = flat.to_numpy(zero_copy_only=False).reshape(shape)
-        return table["id"].to_pylist(), vectors, table["checksum"].to_numpy()
+        table = self._read(self._images, ["id", "vector", "checksum"])
+        ids = table["id"].combine_chunks()
+        order = pc.sort_indices(ids)  # pyright: ignore[reportAttributeAccessIssue]
+        # Each piece goes to its places at once: arrow would join a million rows first, then copy them one by one.
+        place = np.empty(len(ids), np.int64)
+        place[order.to_numpy()] = np.arange(len(ids))
+        vectors = np.empty((len(ids), self.manifest.vectors, self.manifest.dim), np.float16)
+        start = 0
+        for piece in table["vector"].chunks:
+            rows = piece.flatten().to_numpy(zero_copy_only=False).reshape(len(piece), *vectors.shape[1:])
+            vectors[place[start : start + len(piece)]] = rows
+            start += len(piece)
+        return ids.take(order).to_pylist(), vectors, table["checksum"].to_numpy()[order.to_numpy()]
 
     def version(self) -> str:
         """Changes with every commit; costs a look at the folder."""

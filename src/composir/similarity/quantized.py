@@ -7,6 +7,7 @@ The codes are scanned by compiled code, four rows at a time on every core.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from jaxtyping import Float16, Float32, Int8
 from numpy.typing import NDArray
 
@@ -56,24 +57,28 @@ class Codes:
     def _fill(self, rows: Float16[NDArray, "R D"]) -> tuple[float, float]:
         """Write the codes; the greatest length of a rest, and of a row of codes."""
         rest = largest = 0.0
+        # torch, not numpy: it converts half precision in all lanes, on every core.
+        mean, width = torch.from_numpy(self._mean), torch.from_numpy(self._step)
         step = max(BLOCK, CHUNK_BYTES // (4 * rows.shape[1]))
         for start in range(0, len(rows), step):
-            part = rows[start : start + step].astype(np.float32) - self._mean
-            codes = np.rint(part / self._step)
-            self._codes[start : start + len(part)] = codes.astype(np.int8)
-            largest = max(largest, float(np.einsum("rd,rd->r", codes, codes).max()) ** 0.5)
-            part -= codes * self._step
-            rest = max(rest, float(np.einsum("rd,rd->r", part, part).max()) ** 0.5)
+            part = torch.from_numpy(rows[start : start + step]).float().sub_(mean)
+            codes = (part / width).round_()
+            torch.from_numpy(self._codes[start : start + len(part)]).copy_(codes)
+            largest = max(largest, float(torch.linalg.vector_norm(codes, dim=1).max()))
+            part.addcmul_(codes, width, value=-1)
+            rest = max(rest, float(torch.linalg.vector_norm(part, dim=1).max()))
         return rest * (1 + 1e-5) + 1e-7, largest * (1 + 1e-5)
 
 
 def _ranges(rows: Float16[NDArray, "R D"]) -> tuple[Float32[NDArray, " D"], Float32[NDArray, " D"]]:
     """The middle of each dimension, and the step that takes its values to -127..127."""
-    low, high = np.full(rows.shape[1], np.inf), np.full(rows.shape[1], -np.inf)
+    lows, highs = [], []
     step = max(1, CHUNK_BYTES // (4 * rows.shape[1]))
     for start in range(0, len(rows), step):
-        part = rows[start : start + step].astype(np.float32)
-        low, high = np.minimum(low, part.min(axis=0)), np.maximum(high, part.max(axis=0))
+        low, high = torch.aminmax(torch.from_numpy(rows[start : start + step]).float(), dim=0)
+        lows.append(low.numpy())
+        highs.append(high.numpy())
+    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise ComposirError("a vector is not finite; index the pictures anew")
     mean = ((low + high) / 2).astype(np.float32)
