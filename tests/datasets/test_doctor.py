@@ -22,6 +22,7 @@ from composir.datasets.captions import Captions
 from composir.datasets.doctor import Copies, examine, probe
 from composir.datasets.doctor.annotations import Annotations
 from composir.datasets.doctor.costs import costs
+from composir.datasets.doctor.twins import twins
 from composir.datasets.jsonl import Jsonl
 from composir.datasets.wardrobe.writers import write
 from composir.errors import DataError
@@ -222,9 +223,30 @@ def test_a_second_file_where_any_folder_will_do(fashioniq, tmp_path):
 def test_the_same_bytes_under_two_names(shop, decode):
     shutil.copy(shop / "images/a.png", shop / "images/c.png")
     found = examine(Jsonl(shop), decode=decode, workers=0)
-    assert found.same == (("a", "c"),)
+    assert [own.images for own in found.same] == [("a", "c")]
+    assert bool(found.same[0].galleries) == any("c" in task.gallery for task in Jsonl(shop).tasks("test"))
     assert found.problems == 1
     assert found.opened == (5 if decode else 0)
+
+
+def test_what_twins_cost_is_counted_again():
+    """Against the obvious loop over all pairs of a group."""
+    chance = random.Random(3)
+    images = [f"i{n}" for n in range(12)]
+    picked = [chance.sample(images, chance.choice([2, 3])) for _ in range(60)]
+    queries = tuple(Query(f"q{n}", own[0], ("x",), tuple(own[1:])) for n, own in enumerate(picked))
+    whole = Task("whole", tuple(images), queries, ("R@1",), drop_reference=True)
+    said = Annotations("val", [whole, Task("few", ("i0", "i2", "i5"), queries, ("R@1",), drop_reference=False)])
+    groups = [("i0", "i1"), ("i2", "i3", "i4"), ("i5", "i6")]
+    for group, own in zip(groups, twins([said], groups), strict=True):
+        tied = []
+        for query in queries:
+            there = [image for image in group if image != query.reference]
+            if any(a in query.targets and b not in query.targets for a in there for b in there):
+                tied.append(f"val whole {query.id}")
+        assert (own.images, own.galleries) == (group, ("val whole",))
+        assert list(own.tied) == tied
+        assert tied
 
 
 def test_annotations_that_point_nowhere(shop):

@@ -11,7 +11,7 @@ import typer
 from composir import nouns
 
 if TYPE_CHECKING:
-    from composir.datasets.doctor import Astray, Blame, Cost, Diagnosis
+    from composir.datasets.doctor import Astray, Blame, Cost, Diagnosis, Twins
 
 LISTED = 20  # of each kind on the screen; --json has all
 
@@ -80,7 +80,7 @@ def _as_text(found: Diagnosis, root: Path) -> str:
     lines += _kind("annotations that point nowhere", [_pointer(astray) for astray in found.astray])
     copies = [f"{double.image}  {double.used} is used, not {', '.join(double.others)}" for double in found.copies]
     lines += _kind("several files for one picture", copies)
-    lines += _kind("the same bytes under several names", [" = ".join(images) for images in found.same])
+    lines += _kind("the same bytes under several names", [_twins(own) for own in found.same])
     lines += _kind("foreign: pictures that no annotation names", list(found.foreign))
     lines += _kind("queries that cannot be asked", _queries(found, lambda cost: cost.lost))
     lines += _kind("queries with fewer targets", _queries(found, lambda cost: cost.fewer_targets))
@@ -106,6 +106,15 @@ def _kind(title: str, items: Sequence[str]) -> list[str]:
 def _queries(found: Diagnosis, ids: Callable[[Cost], Sequence[str]]) -> list[str]:
     """Queries of all tasks by place and id."""
     return [f"{cost.split} {cost.name} {query}" for cost in found.costs if cost.kind == "task" for query in ids(cost)]
+
+
+def _twins(own: Twins) -> str:
+    """Equal pictures, and what they cost."""
+    tied = nouns.counted(len(own.tied), "query has a target tied", "queries have a target tied")
+    told = [tied] * bool(own.tied) + [f"counted more than once in the gallery of {', '.join(own.galleries)}"] * bool(
+        own.galleries
+    )
+    return f"{' = '.join(own.images)}  {'; '.join(told) or 'costs nothing'}"
 
 
 def _pointer(astray: Astray) -> str:

@@ -1,7 +1,7 @@
 """What is wrong with a data set on disk, each picture and each annotation by name, and what that costs.
 
 annotations.py   what is named, what points nowhere   probe.py   pictures opened, whatever they do
-costs.py         queries, truths and galleries lost
+costs.py         queries, truths and galleries lost          twins.py   pictures with the same bytes
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from composir.datasets.base import Dataset, Split
 from composir.datasets.doctor.annotations import Annotations, Astray, Fault
 from composir.datasets.doctor.costs import Blame, Cost, costs
 from composir.datasets.doctor.probe import Job, Look, Progress, look
+from composir.datasets.doctor.twins import Twins, twins
 from composir.datasets.files import FileDataset
 from composir.errors import DataError
 from composir.nouns import counted
 
-__all__ = ["Astray", "Blame", "Copies", "Cost", "Diagnosis", "Fault", "Unreadable", "examine"]
+__all__ = ["Astray", "Blame", "Copies", "Cost", "Diagnosis", "Fault", "Twins", "Unreadable", "examine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Diagnosis:
         missing: Ids without a file, sorted.
         unreadable: Pictures that cannot be opened.
         copies: Pictures with several files.
-        same: Ids whose files hold the same bytes.
+        same: Pictures whose files hold the same bytes, and what that costs.
         foreign: Picture files that no annotation names.
         astray: Annotations that point nowhere.
         costs: What each part of each split loses, also where that is nothing.
@@ -70,7 +71,7 @@ class Diagnosis:
     missing: tuple[str, ...]
     unreadable: tuple[Unreadable, ...]
     copies: tuple[Copies, ...]
-    same: tuple[tuple[str, ...], ...]
+    same: tuple[Twins, ...]
     foreign: tuple[str, ...]
     astray: tuple[Astray, ...]
     costs: tuple[Cost, ...]
@@ -134,7 +135,7 @@ def examine(
         missing=tuple(missing),
         unreadable=tuple(Unreadable(i, str(files[i] or ""), b.reason, b.detail) for i, b in bad.items()),
         copies=copies,
-        same=_same(looks),
+        same=twins(said, _same(looks)),
         foreign=foreign,
         astray=tuple(astray for part in said for astray in part.astray()),
         costs=tuple(spent),
