@@ -6,10 +6,18 @@ import gc
 import importlib.util
 import ipaddress
 import os
+import random
 import shutil
 import socket
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from unittest import mock
+
+# beartype looks at one item of a list by chance. It shall not draw that from the generator everybody shares: a thread
+# that is still at work would then do so while hypothesis makes an example, which takes it for a fault of the test.
+with mock.patch.object(random, "getrandbits", random.Random(0).getrandbits):
+    import beartype._check.code.codemain  # noqa: F401  from here on holds that one
 
 import numpy as np
 import pytest
@@ -89,11 +97,21 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _threads_end() -> Iterator[None]:
+    """Let no thread of ours outlive the module whose tests began it: it would work beside other tests."""
+    before = set(threading.enumerate())
+    yield
+    left = [t.name for t in threading.enumerate() if t not in before and t.name.startswith("composir")]
+    assert not left, f"{left} are still at work"
+
+
 @pytest.fixture(scope="session")
-def machine_browser() -> None:
-    """Fails where the browser is required and lacking; where it is not required, such tests were left out."""
+def machine_browser() -> tuple[str, str]:
+    """Browser and driver; fails where they are lacking, for then they are required: else such tests were left out."""
     if why := _lacking():
         pytest.fail(why)
+    return BROWSER
 
 
 @pytest.fixture(scope="session")

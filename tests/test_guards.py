@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import urllib.request
 
 import pytest
 import torch
+from beartype import beartype
 from jaxtyping import TypeCheckError
 
 from composir.gallery.scan import printable
@@ -22,6 +24,16 @@ def test_shapes_are_checked_at_every_call():
         slerp(torch.zeros(2, 4), torch.zeros(2, 4), torch.zeros(3))
     with pytest.raises(TypeCheckError, match="path"):
         printable(3)
+
+
+def test_these_checks_leave_common_chance_alone():
+    @beartype
+    def longest(words: list[str]) -> int:
+        return max(map(len, words))
+
+    before = random.getstate()
+    assert longest(["long", "longest", "longer"]) == 7
+    assert random.getstate() == before
 
 
 # 192.0.2.0/24 and 2001:db8::/32 are reserved for documentation: nobody would answer, but a guard must come first.

@@ -22,7 +22,6 @@ from composir.types import Query, Task
 SKILL = {"slerp": 3.0, "image-only": 1.2, "text-only": 1.5, "sum": 2.6}
 """By how many standard deviations the right pictures are ahead of the others."""
 KEPT = 50
-CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 
 
 def small_task(name: str = "dress", queries: int = 24, gallery: int = 80, **more: Any) -> Task:
@@ -259,19 +258,19 @@ class Browser:
 
 
 @pytest.fixture(scope="session")
-def browser(machine_browser: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(machine_browser: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """The machine's own Chromium."""
-    driver = _chromium(tmp_path_factory.mktemp("chromium"))
+    driver = _chromium(*machine_browser, tmp_path_factory.mktemp("chromium"))
     yield Browser(driver)
     driver.quit()
 
 
-def _chromium(profile: Path) -> Any:
+def _chromium(binary: str, driver_path: str, profile: Path) -> Any:
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = binary
     quiet = ["quic", "background-networking", "component-update", "sync", "gpu", "default-apps", "domain-reliability"]
     for flag in [
         "headless=new",
@@ -283,6 +282,6 @@ def _chromium(profile: Path) -> Any:
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     # The path is given, so that selenium asks nobody for a driver.
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    driver = webdriver.Chrome(options=options, service=Service(driver_path))
     driver.set_page_load_timeout(60)
     return driver

@@ -82,6 +82,11 @@ def lacking(missing: Mapping[str, Any]) -> str:
     return f"{told}; {missing['unlisted']}" if missing.get("unlisted") else told
 
 
+def caveat(missing: Mapping[str, Any]) -> str:
+    """What to beware of in partial numbers."""
+    return f"partial: {lacking(missing)}; these numbers do not compare with complete ones"
+
+
 def without(task: Task, gone: Collection[str]) -> Left:
     """The task without some pictures, and without what its annotations name outside its gallery or what is taken out.
 

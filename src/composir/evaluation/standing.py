@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from composir.evaluation.gaps import lacking
+from composir.evaluation.gaps import caveat
 from composir.evaluation.rows import rows_of
 from composir.evaluation.runs import Run
 from composir.evaluation.scoring import Score, Values, average, score
@@ -73,7 +73,7 @@ def warnings(standings: Mapping[str, Standing], tasks: Sequence[Task], missing: 
     """What a reader of the numbers has to know: that they are partial, and that targets tie."""
     found = []
     if missing is not None:
-        found.append(f"partial: {lacking(missing)}; these numbers do not compare with complete ones")
+        found.append(caveat(missing))
     for place, task in enumerate(tasks):
         tied = {name: standing.tied[place] for name, standing in standings.items() if standing.tied[place]}
         count = len(task.queries)

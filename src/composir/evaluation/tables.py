@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from composir.evaluation.gaps import lacking
+from composir.evaluation.gaps import caveat
 from composir.evaluation.results import Result
 from composir.nouns import counted
 
@@ -30,8 +30,8 @@ def table(result: Result) -> str:
             for name in result.content["average"]
         ]
         parts.append(_grid(["all tasks", *result.methods], rows))
-    # The head has told already what is partial.
-    parts += [f"warning: {warning}" for warning in result.content["warnings"] if not warning.startswith("partial: ")]
+    told = _caveat(result.content["protocol"])  # in the head
+    parts += [f"warning: {warning}" for warning in result.content["warnings"] if warning != told]
     return "\n\n".join(parts)
 
 
@@ -43,9 +43,13 @@ def _heading(result: Result) -> str:
         f"{result.method}{f' ({told})' if told else ''} over {backbone['name']} on {protocol['data']} "
         f"{protocol['split']}; per cent, 95 % interval over queries"
     ]
-    if protocol["partial"]:
-        lines.append(f"PARTIAL: {lacking(protocol['missing'])}; these numbers do not compare with complete ones")
+    if told := _caveat(protocol):
+        lines.append(told.replace("partial", "PARTIAL", 1))
     return "\n".join(lines)
+
+
+def _caveat(protocol: dict[str, Any]) -> str:
+    return caveat(protocol["missing"]) if protocol["partial"] else ""
 
 
 def _named(metric: str, task: dict[str, Any]) -> str:

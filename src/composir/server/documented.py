@@ -33,6 +33,7 @@ MEANING: dict[int, str] = {
     500: "The server's fault; the request id finds the cause in its log.",
     503: "Not ready yet, shutting down, or out of memory for uploads; Retry-After says when to come back.",
 }
+BODIES = (SearchBody, SearchForm, EmbeddingsBody, EmbeddingsForm)  # which FastAPI does not see: routes read them
 WAIT = {"Retry-After": {"description": "Seconds to stay away.", "schema": {"type": "integer", "minimum": 1}}}
 EVERYWHERE = (400, 401, 403, 408, 413, 421, 500, 503)
 READING = (404, 422, 429)
@@ -93,15 +94,16 @@ def install(app: FastAPI, needs_key: bool) -> None:
                 routes=app.routes,
             )
             parts = document.setdefault("components", {})
-            models = [(model, "validation") for model in (SearchBody, SearchForm, EmbeddingsBody, EmbeddingsForm)]
-            _, own = models_json_schema(models, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
+            _, own = models_json_schema(
+                [(model, "validation") for model in BODIES], ref_template="#/components/schemas/{model}"
+            )
             parts.setdefault("schemas", {}).update(own["$defs"])
             if needs_key:
                 _secure(document)
             app.openapi_schema = document
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]
+    app.openapi = openapi
 
 
 def _secure(document: dict[str, Any]) -> None:

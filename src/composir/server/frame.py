@@ -65,7 +65,7 @@ class Frame:
             await self.app(scope, receive, framed)
         except ClientDisconnect:
             status = CLIENT_GONE
-        except Exception:
+        except Exception:  # any at all: what is left is told in the one shape of errors
             LOGGER.exception("a request failed unforeseen")
             if not status:
                 told = "the server failed at this request; its log has the details under this request_id"

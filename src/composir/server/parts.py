@@ -85,7 +85,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _get_ready(parts: Parts) -> None:
     try:
         await asyncio.gather(parts.decoders.thumbnail(DOT, 64), parts.batcher(Warm()))
-    except Exception as error:
+    except Exception as error:  # any at all: /readyz tells of it, and /livez goes on answering
         parts.life.failure = str(error)
         LOGGER.exception("the first encoding failed; the server will not get ready")
         return

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-CHROMIUM = ("/usr/bin/chromium-headless-shell", "/usr/bin/chromium")
+SHELL = "/usr/bin/chromium-headless-shell"  # the same without a window, in three quarters of the time
 QUIET = ("quic", "background-networking", "component-update", "sync", "gpu", "default-apps", "domain-reliability")
 PAGE = 24  # hits that the page asks for at a time
 FAMILIES = 32  # of six garments each
@@ -32,13 +32,13 @@ IDS = """(n) => [...document.querySelectorAll('.column')].slice(n, n + 1)
 # Of a module, not of the session: while it stands, Playwright keeps an event loop running in this thread, and other
 # tests of this process could not have one.
 @pytest.fixture(scope="module")
-def chromium(machine_browser: None) -> Iterator[Any]:
-    """The machine's own Chromium, without a window where that is there: the same in three quarters of the time."""
+def chromium(machine_browser: tuple[str, str]) -> Iterator[Any]:
+    """The machine's own Chromium."""
     from playwright.sync_api import sync_playwright
 
     flags = ["--headless", "--no-sandbox", "--no-first-run", *(f"--disable-{name}" for name in QUIET)]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=next(filter(shutil.which, CHROMIUM)), args=flags)
+        browser = playwright.chromium.launch(executable_path=shutil.which(SHELL) or machine_browser[0], args=flags)
         yield browser
         browser.close()
 
@@ -135,6 +135,7 @@ def serving(service: Any, door: int = 0, **settings: Any) -> Iterator[Served]:
         finally:
             server.should_exit = True
             thread.join(timeout=30)
+            assert not thread.is_alive(), "the server did not stop within 30 s"
 
 
 def _until(true: Callable[[], bool], seconds: float = 120) -> None:
@@ -152,8 +153,7 @@ def _serving():
     return serving
 
 
-# Of the package: its thread must not work beside tests of other parts.
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def served(wardrobe, tmp_path_factory) -> Iterator[Served]:
     """The gallery behind the real engine, with its benchmark and a folder for verdicts."""
     from composir.server.answering.engine import open_service
@@ -275,7 +275,13 @@ def visit(chromium, served, shots) -> Iterator[Callable[..., Visit]]:
     """visit("/#…", width=390) opens the page in a fresh profile; at the end nothing may have gone wrong or outside."""
     opened: list[Visit] = []
 
-    def make(path="/", *, at: Served = served, width=1280, height=860, prepare=None, ready=True, **more: Any) -> Visit:
+    def make(
+        path="/", *, at: Served = served, width=1280, height=860, prepare=None, gallery=None, ready=True, **more: Any
+    ) -> Visit:
+        def told(route):  # as the server, but for what `gallery` says
+            answer = route.fetch()
+            route.fulfill(response=answer, json={**answer.json(), **gallery})
+
         options = {"viewport": {"width": width, "height": height}, "reduced_motion": "reduce", **more}
         context = chromium.new_context(**options)
         context.set_default_timeout(WAIT)
@@ -287,6 +293,8 @@ def visit(chromium, served, shots) -> Iterator[Callable[..., Visit]]:
         page.on("pageerror", lambda error: one.complaints.append(f"uncaught: {error}"))
         if prepare:
             prepare(page)
+        if gallery:
+            page.route("**/v1/gallery", told)
         page.goto(f"{at.url}{path}")
         if ready:
             page.wait_for_selector("#reference > *")

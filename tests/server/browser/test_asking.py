@@ -94,14 +94,7 @@ def test_a_web_address_is_asked_for_only_where_that_is_on(visit):
     assert "does not fetch web addresses" in one.page.inner_text("#reference-problem")
     assert [r for r in one.asked if r.method == "POST" and "shop.example" in (r.post_data or "")] == []
 
-    def allow(page):
-        def told(route):
-            answer = route.fetch()
-            route.fulfill(response=answer, json={**answer.json(), "fetch_urls": True})
-
-        page.route("**/v1/gallery", told)
-
-    other = visit(prepare=allow)
+    other = visit(gallery={"fetch_urls": True})
     other.troubled = True  # the server itself still refuses
     other.page.wait_for_selector("#pick")
     with other.page.expect_request("**/v1/search", timeout=20_000) as asked:

@@ -28,14 +28,7 @@ def test_the_first_visit_says_what_to_do(visit):
 
 
 def test_examples_come_from_the_gallery_where_there_is_no_benchmark(visit):
-    def without(page):
-        def told(route):
-            answer = route.fetch()
-            route.fulfill(response=answer, json={**answer.json(), "benchmark": None})
-
-        page.route("**/v1/gallery", told)
-
-    one = visit(prepare=without)
+    one = visit(gallery={"benchmark": None})
     one.page.wait_for_selector(".example:not(.skeleton)")
     assert one.page.locator(".example").all_inner_texts() == ["… in red", "… with stripes", "… in black"]
     images = one.page.locator(".example img")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from composir.datasets.base import Dataset
+from composir.datasets.base import Dataset, Split
 from composir.datasets.files import FileDataset
 from composir.errors import DataError
 from composir.gallery.search import Shelf
@@ -28,7 +28,7 @@ class Benchmark:
     queries: Sequence[KnownQuery]
 
     @classmethod
-    def of(cls, dataset: Dataset, split: str, shelf: Shelf, root: Path) -> Benchmark:
+    def of(cls, dataset: Dataset, split: Split, shelf: Shelf, root: Path) -> Benchmark:
         """Match a data set to a gallery by the places of its pictures.
 
         Args:
@@ -43,7 +43,7 @@ class Benchmark:
         if not isinstance(dataset, FileDataset):
             raise DataError(f"data set {dataset.name!r} is drawn by code; write it with `composir data` and index that")
         places = {path: own for own, paths in zip(shelf.ids, shelf.paths, strict=True) for path in paths}
-        told = [(task, query) for task in dataset.tasks(split) for query in task.queries]  # type: ignore[arg-type]
+        told = [(task, query) for task in dataset.tasks(split) for query in task.queries]
         found = {name: _id_of(dataset, name, places, root) for _, query in told for name in _names(query)}
         known = [own for task, query in told if (own := _known(task.name, query, found)) is not None]
         if not known:

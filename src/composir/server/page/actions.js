@@ -1,6 +1,7 @@
 // Everything that has a key. The list that ? opens is made of this very table.
 
 import { copyLink } from "./share.js";
+import { DEEDS } from "./deeds.js";
 import { $ } from "./dom.js";
 import { say } from "./toast.js";
 
@@ -55,15 +56,7 @@ function moving(app) {
 
 function onPictures({ deeds }) {
   const group = "On a picture";
-  const deed = (id, key, title) => ({ id, keys: [key], title, group, large: true, picture: true, run: deeds[id] });
-  return [
-    deed("reference", "r", "Use it as the reference"),
-    deed("like", "l", "More like it"),
-    deed("keep", "k", "Keep its look"),
-    deed("avoid", "a", "Avoid its look"),
-    deed("right", "y", "It is a right answer"),
-    deed("wrong", "n", "It is a wrong answer"),
-  ];
+  return DEEDS.map(({ name, key, label }) => ({ id: name, keys: [key], title: label, group, large: true, picture: true, run: deeds[name] }));
 }
 
 function steps({ session, store, benchmark }) {

@@ -1,5 +1,6 @@
 // One hit in the grid.
 
+import { DEEDS } from "./deeds.js";
 import { fill, h, iconButton } from "./dom.js";
 import { picture } from "./pictures.js";
 import { whyBars } from "./why.js";
@@ -97,18 +98,9 @@ function caption(hit, deeds) {
 }
 
 function acts(hit, deeds) {
-  const act = (name, drawing, label) =>
-    iconButton(drawing, label, () => deeds[name](hit.id), { tabindex: "-1", dataset: { act: name } });
-  return h(
-    "div",
-    { class: "acts" },
-    act("reference", "reference", "Use as reference (R)"),
-    act("like", "like", "More like this (L)"),
-    act("keep", "keep", "Keep this look (K)"),
-    act("avoid", "avoid", "Avoid this look (A)"),
-    act("right", "right", "Right answer (Y)"),
-    act("wrong", "wrong", "Wrong answer (N)"),
-  );
+  const act = ({ name, key, label }) =>
+    iconButton(name, `${label} (${key.toUpperCase()})`, () => deeds[name](hit.id), { tabindex: "-1", dataset: { act: name } });
+  return h("div", { class: "acts" }, DEEDS.map(act));
 }
 
 /** A card's place while pictures are on their way. */

@@ -13,6 +13,16 @@ import { say } from "./toast.js";
  * @property {function(string): void} wrong
  */
 
+/** Those that have a key and a button, in the order in which they are shown; an icon has the name of its deed. */
+export const DEEDS = [
+  { name: "reference", key: "r", label: "Use as reference", short: "Use as reference" },
+  { name: "like", key: "l", label: "More like this", short: "More like this" },
+  { name: "keep", key: "k", label: "Keep this look", short: "Keep" },
+  { name: "avoid", key: "a", label: "Avoid this look", short: "Avoid" },
+  { name: "right", key: "y", label: "Right answer", short: "Right" },
+  { name: "wrong", key: "n", label: "Wrong answer", short: "Wrong" },
+];
+
 /**
  * @param {import("./app.js").App} app
  * @returns {Deeds}

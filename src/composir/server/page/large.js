@@ -2,6 +2,7 @@
 
 import { $, fill, h, icon, iconButton } from "./dom.js";
 import { marksOf, nameOf } from "./card.js";
+import { DEEDS } from "./deeds.js";
 import { largeOf, picture, setSource } from "./pictures.js";
 import { whyBars } from "./why.js";
 
@@ -98,30 +99,22 @@ export class Large {
     const { deeds, judge, session } = this.app;
     const { query } = this.#column.spec;
     const { keep, avoid } = session.query;
-    const { right, wrong } = judge.of(query);
-    const act = (name, drawing, label, pressed) =>
+    const pressed = { keep, avoid, ...judge.of(query) };
+    const act = ({ name, short }) =>
       h(
         "button",
         {
           type: "button",
           class: name === "reference" ? "button primary" : "button",
           dataset: { act: name },
-          "aria-pressed": pressed === undefined ? null : String(pressed),
+          "aria-pressed": name in pressed ? String(new Set(pressed[name]).has(id)) : null,
           onclick: () => deeds[name](id, this.#column),
         },
-        icon(drawing),
-        label,
+        icon(name),
+        short,
       );
-    return h(
-      "div",
-      { class: "large-acts" },
-      act("reference", "reference", "Use as reference"),
-      act("like", "like", "More like this"),
-      act("keep", "keep", "Keep", keep.includes(id)),
-      act("avoid", "avoid", "Avoid", avoid.includes(id)),
-      judge.can(query) && act("right", "right", "Right", right.has(id)),
-      judge.can(query) && act("wrong", "wrong", "Wrong", wrong.has(id)),
-    );
+    const judged = ({ name }) => name === "right" || name === "wrong";
+    return h("div", { class: "large-acts" }, DEEDS.filter((deed) => !judged(deed) || judge.can(query)).map(act));
   }
 }
 
