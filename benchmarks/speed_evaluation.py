@@ -2,9 +2,10 @@
 
 python benchmarks/speed_evaluation.py [--rounds 11]
 
-Random unit vectors, the reference dropped, every metric from `composir.similarity` and `composir.metrics`. Two baselines
-run with it on the same cores, each round there and back: the bare product and topk(50), block by block into one buffer, in the block size
-that suits it best on this machine; and the way of CLIP4Cir's validation (and of those that copied it), written anew: sort
+Random unit vectors and a task of names, the reference dropped, ranked and scored by what `composir eval` calls behind
+the encoders: `evaluation.runs.ranked` and `evaluation.scoring.per_query`. Two baselines run with it on the same cores,
+each round there and back: the bare product and topk(50), block by block into one buffer, in the block size that suits
+it best on this machine; and the way of CLIP4Cir's validation (and of those that copied it), written anew: sort
 everything, then find targets by comparing names. Its tables of names for all queries would take tens of gigabytes, so
 it runs on every 20th query and its time and memory are multiplied by 20: both are proportional to the queries.
 
@@ -32,31 +33,29 @@ import torch
 import torch.nn.functional as F
 from rows import growth, machine, spread, write
 
-from composir.metrics import average_precision_from_ranks, hit_rates
-from composir.similarity import ranking, subset_ranking
+from composir.evaluation.runs import ranked
+from composir.evaluation.scoring import per_query
+from composir.types import Query, Task
 
 QUERIES, GALLERY, DIM, KEPT = 4181, 21_551, 256, 50
 VECTORS, CHUNK, BLOCK = 32, 64, 256  # MAPNet's vectors; pictures and queries of one bare product of them
 SHARE = 20  # CLIP4Cir's way runs on one query in so many
 TARGET = 1.5  # times the bare product's
 BLOCKS = (64, 128, 256, 512, 1024, 2048)
+METRICS = ("R@1", "R@5", "R@10", "R@50", "Rs@1", "Rs@2", "Rs@3", "mAP@5", "mAP@10", "mAP@25", "mAP@50")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Vectors, and gallery rows: each query's reference, target, and six of a subset with both."""
+    """Vectors, and a task: each query has a reference, a target, and six of a subset with both."""
 
     query: torch.Tensor
     gallery: torch.Tensor
-    references: list[int]
-    targets: list[int]
-    subsets: list[list[int]]
+    task: Task
 
     def part(self, step: int) -> Problem:
         """Every so manieth query."""
-        return Problem(
-            self.query[::step], self.gallery, self.references[::step], self.targets[::step], self.subsets[::step]
-        )
+        return replace(self, query=self.query[::step], task=replace(self.task, queries=self.task.queries[::step]))
 
     def halved(self) -> Problem:
         """The same, the gallery in half precision."""
@@ -71,20 +70,19 @@ def problem(vectors: int = 1) -> Problem:
     gallery = torch.empty(GALLERY, vectors, DIM, dtype=torch.float32 if vectors == 1 else torch.float16)
     for part in gallery.split(1000):
         part.copy_(F.normalize(torch.randn(part.shape), dim=-1))
-    subsets = [rng.choice(GALLERY, 6, replace=False) for _ in range(QUERIES)]
-    references, targets = ([int(rows[i]) for rows in subsets] for i in (0, 1))
-    whole = Problem(query, gallery, references, targets, [rng.permutation(rows).tolist() for rows in subsets])
+    names = tuple(f"dev-{row // 20}-{row % 20 // 4}-img{row % 4}" for row in range(GALLERY))
+    queries = []
+    for number in range(QUERIES):
+        some = rng.choice(GALLERY, 6, replace=False)
+        subset = tuple(names[row] for row in rng.permutation(some))
+        queries.append(Query(f"{number}", names[some[0]], ("is red",), (names[some[1]],), subset))
+    whole = Problem(query, gallery, Task("cirr", names, tuple(queries), METRICS, drop_reference=True))
     return whole if vectors == 1 else whole.part(10)
 
 
 def ours(p: Problem) -> dict[str, float]:
     """All metrics, in per cent."""
-    targets = [[target] for target in p.targets]
-    found = ranking(p.query, p.gallery, targets, KEPT, p.references)
-    own = subset_ranking(p.query, p.gallery, p.subsets, targets, p.references)
-    counts = np.ones(len(targets), np.int64)
-    values = hit_rates(found.best, (1, 5, 10, 50)) | hit_rates(own.first, (1, 2, 3), "Rs")
-    values |= {f"mAP@{k}": average_precision_from_ranks(found.ranks, counts, k) for k in (5, 10, 25, 50)}
+    values = per_query(ranked(p.query, p.gallery, p.task, k=KEPT), p.task)
     return {name: 100 * float(own.mean()) for name, own in values.items()}
 
 
@@ -108,8 +106,9 @@ def bare_of_many(p: Problem) -> None:
 
 def clip4cir(p: Problem) -> dict[str, float]:
     """R@K and Rs@K by a full argsort, tables of names and masks over them."""
-    names = np.array([f"dev-{row // 20}-{row % 20 // 4}-img{row % 4}" for row in range(len(p.gallery))])
-    references, targets, members = names[p.references], names[p.targets], names[np.array(p.subsets)]
+    names, queries = np.array(p.task.gallery), p.task.queries
+    references, targets = np.array([q.reference for q in queries]), np.array([q.targets[0] for q in queries])
+    members = np.array([q.subset for q in queries])
     distances = 1 - p.query[:, 0] @ p.gallery[:, 0].T
     ordered = names[torch.argsort(distances, dim=-1).numpy()]
     others = ordered != np.repeat(references, len(names)).reshape(len(targets), -1)
@@ -144,7 +143,7 @@ def peak(which: str, block: int) -> int:
         "ours": ours, "ours in half": ours, "bare": lambda p: bare(p, block), "clip4cir": clip4cir, "ours of many": ours,
         "bare of many": bare_of_many,
     }[which]  # fmt: skip
-    run(p.part(len(p.targets) // 4))  # a few queries, so that the libraries have loaded what they load
+    run(p.part(len(p.query) // 4))  # a few queries, so that the libraries have loaded what they load
     asked = p.part(SHARE) if which == "clip4cir" else p
     grown = growth(lambda: run(asked))
     return grown * SHARE if which == "clip4cir" else grown
@@ -205,7 +204,7 @@ def main() -> None:
             "rows": [
                 {
                     "what": f"ranking {QUERIES:,} queries among {GALLERY:,} pictures, {DIM} wide: reference dropped, "
-                    "R@K, Rs@K, mAP@K",
+                    "R@K, Rs@K, mAP@K for each query",
                     "value": value,
                     "against": f"the bare product and topk({KEPT}) in blocks of {block} queries: {bare_s:.2f} s, "
                     f"{peaks['bare']} MiB",
@@ -226,7 +225,7 @@ def main() -> None:
                     f"({over_theirs['min']:.0f}–{over_theirs['max']:.0f})",
                 },
                 {
-                    "what": f"ranking for {VECTORS} vectors a picture in half precision, {len(many.targets)} queries",
+                    "what": f"ranking for {VECTORS} vectors a picture in half precision, {len(many.query)} queries",
                     "value": f"{ours_many_s:.2f} s, {peaks['ours of many']} MiB",
                     "against": f"the bare product in chunks of {CHUNK} pictures, max and topk({KEPT}): "
                     f"{bare_many_s:.2f} s, {peaks['bare of many']} MiB",

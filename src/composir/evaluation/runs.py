@@ -99,14 +99,15 @@ class _Rows:
     partial: bool
 
     def of(self, query: Query, ids: Sequence[str]) -> list[int]:
-        if not self.partial:
+        try:
+            return [self.row[image_id] for image_id in ids]
+        except KeyError:
             for image_id in ids:
                 self._require(query, image_id)
         return [self.row[image_id] for image_id in ids if image_id in self.row]
 
     def reference(self, query: Query) -> int:
-        if not self.partial:
-            self._require(query, query.reference)
+        self._require(query, query.reference)
         if query.reference in query.targets:
             raise ComposirError(
                 f"query {query.id} of {self.task.name!r} has its own reference as a target, and references are dropped "
@@ -130,6 +131,8 @@ class _Rows:
 
     def aligned(self, ranks: NDArray[np.int32]) -> NDArray[np.int32]:
         """Ranks in the order of the annotated targets, those that are absent 0."""
+        if not self.partial:
+            return ranks
         widest = max((len(q.targets) for q in self.task.queries), default=0)
         made = np.zeros((len(ranks), widest), np.int32)
         for own, given, query in zip(made, ranks, self.task.queries, strict=True):
@@ -138,7 +141,7 @@ class _Rows:
         return made
 
     def _require(self, query: Query, image_id: str) -> None:
-        if image_id not in self.row:
+        if image_id not in self.row and not self.partial:
             raise ComposirError(
                 f"query {query.id} of {self.task.name!r} names image {image_id}, which is not in its gallery; mend the "
                 "annotations, or leave such queries out with --partial (partial=True)"

@@ -14,7 +14,7 @@ from torch import Tensor
 RANK_BYTES = 256 * 2**20
 CHUNK_BYTES = 16 * 2**20  # what fits a processor's cache
 ORDER_BYTES = 32  # a gallery row, for each thread: what ordering one query takes where all of its scores tie
-QUERIES = 256  # scored at once; their scores against some ten thousand rows fit a cache too
+QUERIES = 1024  # scored at once at most: products and ordering take turns, and every turn waits for the slowest thread
 
 
 def maxsim(query: Float[Tensor, "Q S D"], gallery: Float[Tensor, "N T D"]) -> Float[Tensor, "Q N"]:
