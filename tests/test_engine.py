@@ -26,7 +26,7 @@ def test_a_composed_query_is_ranked_by_the_methods_score(engine, indexed):
     with torch.inference_mode():
         pixels = method.transform("reference")(Image.open(indexed / "003.png"))
         query = method.compose(method.encode_reference(pixels[None]), ["is red"], alpha=0.3)
-    scores = maxsim(query, engine.shelf.vectors.float())[0]
+    scores = maxsim(query, engine.shelf.vectors(range(len(engine.shelf))).float())[0]
     best = scores.argsort(descending=True, stable=True)[:5]
     assert ids(hits) == [engine.shelf.ids[row] for row in best]
     assert [hit.score for hit in hits] == pytest.approx(scores[best].tolist(), abs=1e-5)
@@ -64,7 +64,7 @@ def test_words_alone(engine):
     hits = engine.search(text="is red", k=99)
     with torch.inference_mode():
         query = engine.method.encode_text(["is red"])
-    scores = maxsim(query, engine.shelf.vectors.float())[0]
+    scores = maxsim(query, engine.shelf.vectors(range(len(engine.shelf))).float())[0]
     assert [hit.score for hit in hits] == pytest.approx(scores.sort(descending=True).values.tolist(), abs=1e-5)
     assert engine.search(None, "  is red\n", k=99) == hits
 

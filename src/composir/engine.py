@@ -151,7 +151,7 @@ class Engine:
     @torch.inference_mode()
     def _gallery_side(self, picture: _Picture) -> Float[Tensor, "1 T D"]:
         row = self.shelf.rows.get(picture.id or "")
-        return self._encode("gallery", picture) if row is None else self.shelf.vectors[row : row + 1]
+        return self._encode("gallery", picture) if row is None else self.shelf.vectors([row])
 
     def _words_alone(self, text: str) -> Float[Tensor, "1 1 D"]:
         if not text:

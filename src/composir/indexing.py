@@ -219,6 +219,7 @@ class _Run:
         self._broken = {row.id: Failure(row.reason, row.detail) for row in broken}
         self._waiting: dict[str, list[FileRow]] = {}
         self._rows: list[FileRow] = []
+        self._told: set[str] = set()
         self._ids: list[str] = []
         self._vectors: list[Tensor] = []
         self._committed, self._commits = time.monotonic(), 0
@@ -291,7 +292,9 @@ class _Run:
     def commit(self) -> None:
         """Write what is settled."""
         vectors = torch.stack(self._vectors).half().numpy() if self._vectors else np.empty((0, 0, 0), np.float16)
-        self._gallery.add(self._ids, vectors, self._rows)
+        known = self._before.keys() | self._told
+        self._gallery.add(self._ids, vectors, self._rows, known)
+        self._told.update(row.path for row in self._rows)
         self._ids, self._vectors, self._rows = [], [], []
         self._commits += 1
         if self._commits % COMPACT_COMMITS == 0:

@@ -115,7 +115,7 @@ class References:
     def _pieces(self) -> Iterator[Tensor]:
         if self.stored:
             # Half precision has moved their length away from one.
-            return (F.normalize(part.float(), dim=-1) for part in self._shelf.vectors.split(AT_ONCE))
+            return (F.normalize(part.float(), dim=-1) for part in self._shelf.pieces(AT_ONCE))
         return iter(self._kept) if self._kept else self._encoded()
 
     def _fit(self, piece: Tensor) -> bool:

@@ -66,7 +66,7 @@ def test_vectors_are_those_of_the_encoder(run, pictures, tiny_method, tmp_path):
         pixels = tiny_method.transform("gallery")(Image.open(path).convert("RGB"))
         with torch.inference_mode():
             expected = tiny_method.encode_gallery(pixels[None])[0]
-        assert torch.allclose(shelf.vectors[shelf.rows[file_id(path)]].float(), expected, atol=2e-3)
+        assert torch.allclose(shelf.vectors([shelf.rows[file_id(path)]])[0].float(), expected, atol=2e-3)
 
 
 def test_renamed_moved_and_case_renamed_files_are_not_encoded_again(run, pictures, tmp_path):
@@ -449,7 +449,9 @@ def test_real_photographs_and_hostile_files(run, shared_data, tmp_path, tiny_met
     assert all(row.reason for row in report.skipped)
     assert {row.reason for row in report.skipped} >= {"unsupported format", "not an image", "too many pixels"}
     shelf = Shelf.load(Gallery.open(tmp_path / "g"))
-    upright, *others = (shelf.vectors[shelf.rows[file_id(p)]].float() for p in sorted(root.rglob("Landscape_*.jpg")))
+    upright, *others = (
+        shelf.vectors([shelf.rows[file_id(p)]])[0].float() for p in sorted(root.rglob("Landscape_*.jpg"))
+    )
     assert len(others) == 7
     assert all(float((upright * other).sum()) > 0.999 for other in others)
     assert counts(run(root, workers=1)) == {"unchanged": report.images + report.copies}

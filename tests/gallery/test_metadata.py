@@ -186,7 +186,7 @@ def test_a_filtered_search_ranks_the_rows_it_leaves(indexed):
     names = sorted(path.name for path in folder.iterdir())
     (folder / "metadata.csv").write_text("file_name,n\n" + "".join(f"{n},{i}\n" for i, n in enumerate(names)))
     shelf = run()[1]
-    query = shelf.vectors[2].float()[None]
+    query = shelf.vectors([2]).float()
     everything = shelf.search(query, 6)
     left = {names[i] for i in (1, 4, 5)}
     filtered = shelf.search(query, 6, where="n IN (1, 4, 5)")

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
+from composir.gallery.part import _by_row
 from composir.gallery.scan import FileRow, Stamp
-from composir.gallery.search import Shelf, _by_row
+from composir.gallery.search import Shelf
 from composir.gallery.store import Gallery, Manifest
 from composir.similarity import maxsim, top_k
 
@@ -71,7 +72,7 @@ def test_several_vectors_a_picture_are_scored_by_their_best(build):
 def test_search_is_top_k_over_the_stored_vectors(build):
     vectors = F.normalize(torch.randn(50, 1, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
     shelf = build({f"{i:02}": vector.tolist() for i, vector in enumerate(vectors)})
-    scores = maxsim(vectors[:1], shelf.vectors.float())[0]
+    scores = maxsim(vectors[:1], shelf.vectors(range(50)).float())[0]
     assert [hit.id for hit in shelf.search(vectors[:1], 50)] == [
         f"{i:02}" for i in scores.argsort(descending=True, stable=True)
     ]

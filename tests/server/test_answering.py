@@ -166,8 +166,8 @@ def test_bars_tell_what_a_hit_is_like(service, known):
     answer = ask(service, reference=Reference(known[5]), text="in red", alpha=0.4, k=100)
     shelf = service._stand.shelf
     for hit in answer.hits[:5]:
-        row = shelf.vectors[shelf.rows[hit.id]].float().numpy()[0]
-        assert hit.why["image"] == pytest.approx(float(row @ shelf.vectors[5].float().numpy()[0]), abs=1e-5)
+        row = shelf.vectors([shelf.rows[hit.id]]).float().numpy()[0, 0]
+        assert hit.why["image"] == pytest.approx(float(row @ shelf.vectors([5]).float().numpy()[0, 0]), abs=1e-5)
         assert hit.why["composed"] == pytest.approx(hit.score, abs=1e-5)
         assert hit.why["text"] == pytest.approx(
             float(row @ service.embed_texts(["in red"], None, clock)[0, 0]), abs=1e-5
@@ -182,7 +182,7 @@ def test_without_keep_and_avoid_move_pictures_as_they_say(service, known):
     place = lambda answer, own: ids(answer).index(own)  # noqa: E731
     assert place(ask(service, **base, keep=(last,)), last) < 20
     assert first not in ids(ask(service, **base, avoid=(first,)))
-    vectors = service._stand.shelf.vectors[:, 0].float().numpy()
+    vectors = service._stand.shelf.base.vectors[:, 0].astype(np.float32)
     rows = service._stand.shelf.rows
 
     def nearness(answer, other) -> float:
@@ -268,7 +268,7 @@ def test_reversed_search_asks_every_picture(service, gallery, known):
 
 
 def test_a_tensor_encoded_elsewhere_is_a_reference(service, known):
-    vector = service._stand.shelf.vectors[6].float().numpy()
+    vector = service._stand.shelf.vectors([6])[0].float().numpy()
     by_tensor = ask(service, reference=Reference(tensor=vector), text="is red", k=20)
     by_id = ask(service, reference=Reference(known[6]), text="is red", k=20, keep_reference=True)
     assert ids(by_tensor) == ids(by_id)

@@ -104,6 +104,32 @@ class Columns:
         return f"columns: {told}; example: {_example(self.types)}"
 
 
+class JoinedColumns:
+    """Columns of a gallery and those of what was added to it, whose rows follow.
+
+    Args:
+        first, second: Theirs; the second's may lack names.
+        count: Rows of the first.
+    """
+
+    def __init__(self, first: Columns, second: Columns, count: int):
+        self._first, self._second, self._count = first, second, count
+
+    @property
+    def types(self) -> dict[str, str]:
+        """As `Columns.types`."""
+        return self._first.types
+
+    def of_row(self, row: int) -> dict[str, str | int | float | bool | None]:
+        """As `Columns.of_row`."""
+        return self._first.of_row(row) if row < self._count else self._second.of_row(row - self._count)
+
+    def rows(self, where: str) -> Int[NDArray, " R"] | None:
+        """As `Columns.rows`."""
+        ours, theirs = self._first.rows(where), self._second.rows(where)
+        return None if ours is None or theirs is None else np.concatenate([ours, theirs + self._count])
+
+
 def _example(types: Mapping[str, str]) -> str:
     name, kind = next(iter(types.items()))
     shown = name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else f"`{name}`"

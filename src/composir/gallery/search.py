@@ -2,116 +2,140 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, SupportsIndex
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from composir.gallery.columns import Columns
+from composir.gallery.added import Added, Both, Rows
+from composir.gallery.columns import Columns, JoinedColumns
+from composir.gallery.growth import Marks, growth, marks
+from composir.gallery.part import Ids, Part, Paths
 from composir.gallery.store import Gallery
-from composir.kernels import available
+from composir.similarity.approximate import Approximate
+from composir.similarity.joined import Joined
 from composir.similarity.nearest import Nearest, Wanted
-from composir.similarity.quantized import Codes
 from composir.types import Hit
 
-MANY = 20_000  # vectors; fewer are scored in single precision about as fast as a compiled scan is started
 
-
-class Paths(Sequence[tuple[str, ...]]):
-    """For each row the paths of its picture, sorted; text stays packed until it is asked for.
-
-    Args:
-        paths: Of all rows, one after the other.
-        counts: How many each row has, 1 or more.
-    """
-
-    def __init__(self, paths: pa.Array, counts: NDArray[np.int64]):
-        self._paths = paths
-        self._ends = np.concatenate([[0], np.cumsum(counts)])
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, row: SupportsIndex | slice) -> Any:
-        if isinstance(row, slice):
-            return [self[one] for one in range(*row.indices(len(self)))]
-        row = operator.index(row)
-        if not -len(self) <= row < len(self):
-            raise IndexError(row)
-        start, end = self._ends[row % len(self)], self._ends[row % len(self) + 1]
-        return tuple(self._paths[int(start) : int(end)].to_pylist())
-
-    def __iter__(self) -> Iterator[tuple[str, ...]]:
-        paths = self._paths.to_pylist()
-        return (tuple(paths[start:end]) for start, end in itertools.pairwise(self._ends.tolist()))
-
-    def firsts(self) -> pa.Array:
-        """The first path of each row."""
-        return self._paths.take(pa.array(self._ends[:-1]))
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shelf:
-    """A gallery as it was at one moment, by ascending id: that is the order of equal scores.
+    """A gallery as it was at one moment.
 
-    Ids depend on content alone, so neither the order of indexing nor a rename changes a ranking.
+    Rows are those of what was read at once, by ascending id, then those of what was added since, by ascending id too.
+    Equal scores come by ascending id in any case.
 
     Attributes:
-        ids: Ascending.
-        rows: Id -> row.
-        paths: For each row all paths that hold this picture, sorted; a hit shows the first.
-        vectors: (N, T, D) half precision, unit length.
-        columns: Metadata, a row a picture.
-        version: Of the gallery, as `Gallery.version` tells it.
+        base: What was read at once.
+        marks: Of the gallery at that moment.
+        waiting: What came since, in the order of its arrival.
+        added: The pictures of that, a row each; None for none.
     """
 
-    ids: list[str]
-    rows: dict[str, int]
-    paths: Sequence[tuple[str, ...]]
-    vectors: Float[Tensor, "N T D"]
-    columns: Columns
-    version: str = ""
+    base: Part
+    marks: Marks
+    waiting: Added = field(default_factory=Added)
+    added: Part | None = None
 
     @classmethod
     def load(cls, gallery: Gallery) -> Shelf:
         """Read a gallery; pictures without a file, left by an interrupted run, are not searched."""
-        version = gallery.version()  # if it grows meanwhile, the next look at it tells
+        now = marks(gallery)  # if it grows meanwhile, the next look at it tells
         # Files first: every picture they point to was committed before them.
         places = gallery.places()
         ids, vectors, _ = gallery.vectors()
-        found = pc.index_in(  # pyright: ignore[reportAttributeAccessIssue]
-            places["id"].combine_chunks(), value_set=pa.array(ids, pa.string())
-        )
-        known = places["path"].combine_chunks().filter(found.is_valid())
-        row_of_file = found.drop_null().to_numpy().astype(np.int64)
-        counts = np.bincount(row_of_file, minlength=len(ids))
-        kept = np.flatnonzero(counts)
-        if len(kept) < len(ids):
-            ids, vectors = [ids[row] for row in kept], vectors[kept]
-        paths = Paths(_by_row(known, row_of_file, counts), counts[kept])
-        columns = Columns.of(gallery.metadata(), paths.firsts())
-        rows = dict(zip(ids, range(len(ids)), strict=True))
-        return cls(ids, rows, paths, torch.from_numpy(vectors), columns, version)
+        return cls(Part.made(ids, vectors, places, gallery.metadata()), now)
+
+    def grown(self, gallery: Gallery) -> Shelf | None:
+        """With what was added to the gallery since; None where more happened, or too much: read it anew then."""
+        more = growth(gallery, self.marks)
+        waiting = self.waiting.plus(more, self.base) if more else None
+        if more is None or waiting is None:
+            return None
+        return Shelf(self.base, more.marks, waiting, waiting.part(gallery, self.base))
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.base) + len(self.added or ())
+
+    @property
+    def version(self) -> str:
+        """Another after every commit."""
+        return ".".join(map(str, self.marks.values()))
 
     @cached_property
-    def nearest(self) -> Nearest:
-        """The vectors, ready to be searched: from `MANY` on by eight-bit codes, where the scale extra is installed."""
-        vectors = self.vectors.numpy()
-        many = len(self) * self.vectors.shape[1] >= MANY and available()
-        return Nearest(vectors, Codes(vectors) if many else None)
+    def ids(self) -> Ids | Both:
+        """Of all rows."""
+        return Both(self.base.ids, self.added.ids) if self.added else self.base.ids
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """Id -> row."""
+        return Rows(self.base.ids, *([self.added.ids] if self.added else []))
+
+    @cached_property
+    def paths(self) -> Paths | Both:
+        """For each row all paths that hold its picture, sorted; a hit shows the first."""
+        return Both(self.base.paths, self.added.paths) if self.added else self.base.paths
+
+    @cached_property
+    def columns(self) -> Columns | JoinedColumns:
+        """Metadata, a row a picture."""
+        return JoinedColumns(self.base.columns, self.added.columns, len(self.base)) if self.added else self.base.columns
+
+    @property
+    def each(self) -> int:
+        """T, vectors a picture."""
+        return self.base.vectors.shape[1]
+
+    def vectors(self, rows: Sequence[int] | Int[NDArray, " R"]) -> Float[Tensor, "R T D"]:
+        """Those of some rows, in half precision and of unit length."""
+        own = np.asarray(rows, np.int64)
+        found, later = np.empty((len(own), *self.base.vectors.shape[1:]), np.float16), own >= len(self.base)
+        found[~later] = self.base.vectors[own[~later]]
+        if self.added:
+            found[later] = self.added.vectors[own[later] - len(self.base)]
+        return torch.from_numpy(found)
+
+    def pieces(self, most: int) -> Iterator[Float[Tensor, "B T D"]]:
+        """The vectors of all rows, so many at a time."""
+        for start in range(0, len(self), most):
+            yield self.vectors(np.arange(start, min(start + most, len(self))))
+
+    def find(self, path: str) -> str | None:
+        """The id of the picture at a path."""
+        for part in (self.base, self.added):
+            if part and (row := part.places.get(path)) is not None:
+                return part.ids[row]
+        return None
+
+    @cached_property
+    def order(self) -> Int[NDArray, " N"]:
+        """The place of each row among all ids, ascending."""
+        if not self.added:
+            return np.arange(len(self))
+        later = self._places + np.arange(len(self.added))
+        rest = np.arange(len(self.base)) + np.searchsorted(self._places, np.arange(len(self.base)), side="right")
+        return np.concatenate([rest, later])
+
+    @cached_property
+    def _places(self) -> Int[NDArray, " F"]:
+        """How many rows of `base` each of `added` stands behind."""
+        return np.searchsorted(self.base.ids.packed, self.added.ids.packed if self.added else np.zeros(0, np.bytes_))
+
+    @cached_property
+    def nearest(self) -> Nearest | Joined:
+        """All rows, ready to be searched exactly."""
+        own = self.base.nearest
+        return Joined(own, self.added.nearest, self._places) if self.added else own
+
+    def searched(self, searcher: Nearest | Approximate) -> Nearest | Approximate | Joined:
+        """All rows, those of `base` by a searcher of theirs."""
+        return Joined(self.base.nearest, self.added.nearest, self._places, searcher) if self.added else searcher
 
     def search(self, query: Float[Tensor, "1 S D"], k: int, drop: str | None = None, where: str = "") -> list[Hit]:
         """The k best pictures, best first, equal scores by ascending id.
@@ -127,19 +151,7 @@ class Shelf:
         """
         if k < 1 or not len(self):
             return []
-        unwanted = [self.rows[drop]] if drop in self.rows else []
+        unwanted = [] if (own := self.rows.get(drop or "")) is None else [own]
         found, scores = self.nearest.best(Wanted.of(query[0].numpy()), k, self.columns.rows(where), unwanted)
         best = zip(found.tolist(), scores.tolist(), strict=True)
         return [Hit(rank, self.ids[row], self.paths[row][0], score) for rank, (row, score) in enumerate(best, start=1)]
-
-
-def _by_row(paths: pa.Array, rows: NDArray[np.int64], counts: NDArray[np.int64]) -> pa.Array:
-    """Paths in the order of their rows; those of one row sorted, which few have several of."""
-    order = np.argsort(rows, kind="stable")
-    shared = np.flatnonzero(counts[rows[order]] > 1)
-    if len(shared):
-        some = order[shared]
-        table = pa.table({"row": rows[some], "path": paths.take(pa.array(some))})
-        by_both = pc.sort_indices(table, sort_keys=[("row", "ascending"), ("path", "ascending")])  # pyright: ignore[reportAttributeAccessIssue]
-        order[shared] = some[by_both.to_numpy()]
-    return paths.take(pa.array(order))

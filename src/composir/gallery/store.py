@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import warnings
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -232,14 +232,17 @@ class Gallery:
             start += len(piece)
         return ids.take(order).to_pylist(), vectors, table["checksum"].to_numpy()[order.to_numpy()]
 
-    def version(self) -> str:
-        """Changes with every commit; costs a look at the folder."""
-        return ".".join(str(_latest(table)) for table in self._tables())
+    def metadata(self, paths: Sequence[str] | None = None) -> pa.Table:
+        """What is known of files beside their pictures: the column `path`, and those that were given.
 
-    def metadata(self) -> pa.Table:
-        """What is known of files beside their pictures: the column `path`, and those that were given."""
+        Args:
+            paths: Only of these.
+        """
         table = self._columns()
-        return NO_METADATA if table is None else self._read(table, table.schema.names)
+        if table is None:
+            return NO_METADATA
+        read = self._read(table, table.schema.names)
+        return read if paths is None else read.filter(pc.is_in(read["path"], pa.array(paths, pa.string())))  # pyright: ignore[reportAttributeAccessIssue]
 
     def replace_metadata(self, table: pa.Table, origin: str) -> None:
         """Take another table of metadata for the one before; only while `writing`.
@@ -257,24 +260,42 @@ class Gallery:
         """The fingerprint that `replace_metadata` was told last; "" where there is no metadata."""
         return (self.path / ORIGIN).read_text(encoding="utf-8") if (self.path / ORIGIN).is_file() else ""
 
-    def _tables(self) -> list[lancedb.table.Table]:
+    def tables(self) -> dict[str, lancedb.table.Table]:
+        """Those that there are, by name."""
         columns = self._columns()
-        return [self._images, self._files] + ([columns] if columns is not None else [])
+        return {"images": self._images, "files": self._files} | ({} if columns is None else {COLUMNS: columns})
 
     def _columns(self) -> lancedb.table.Table | None:
         return self._database.open_table(COLUMNS) if (self.path / f"{COLUMNS}.lance").is_dir() else None
 
-    def add(self, ids: Sequence[str], vectors: NDArray[np.float16], files: Iterable[FileRow]) -> None:
-        """Commit new pictures (B, T, D), then the files that point to them or to pictures stored before."""
+    def add(
+        self,
+        ids: Sequence[str],
+        vectors: NDArray[np.float16],
+        files: Iterable[FileRow],
+        known: Container[str] | None = None,
+    ) -> None:
+        """Commit new pictures (B, T, D), then the files that point to them or to pictures stored before.
+
+        Args:
+            ids: Of pictures that are not stored.
+            vectors: Theirs.
+            files: Each path once.
+            known: Paths of which the gallery may have a row; others are added without looking for one, which in a large
+                gallery costs a scan. None = any.
+        """
         if ids:
             flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
             lists = pa.FixedSizeListArray.from_arrays(flat, self.manifest.vectors * self.manifest.dim)
             sums = pa.array([checksum(i, v) for i, v in zip(ids, vectors, strict=True)], pa.uint32())
             self._images.add(pa.table([list(ids), lists, sums], schema=_image_schema(self.manifest)))
-        if rows := [(f.path, f.id, f.reason, f.detail, *asdict(f.stamp).values()) for f in files]:
-            table = pa.table([list(column) for column in zip(*rows, strict=True)], schema=FILES)
+        rows = list(files)
+        fresh = [] if known is None else [row for row in rows if row.path not in known]
+        if fresh:
+            self._files.add(_file_table(fresh))
+        if others := rows if known is None else [row for row in rows if row.path in known]:
             insert = self._files.merge_insert("path").when_matched_update_all().when_not_matched_insert_all()
-            insert.execute(table)
+            insert.execute(_file_table(others))
 
     def forget_files(self, paths: Iterable[str]) -> None:
         """Remove files; their pictures stay until `drop_images` removes them."""
@@ -295,7 +316,7 @@ class Gallery:
         Args:
             at_once: However few commits there are.
         """
-        for table in self._tables():
+        for table in self.tables().values():
             if at_once or len(table.list_versions()) > MANY_COMMITS:
                 with warnings.catch_warnings():
                     # It warns that readers of old versions fail; `_read` reads again when that happens.
@@ -338,6 +359,11 @@ def _image_schema(manifest: Manifest) -> pa.Schema:
     return pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float16(), width)), ("checksum", pa.uint32())])
 
 
+def _file_table(rows: Iterable[FileRow]) -> pa.Table:
+    columns = zip(*((f.path, f.id, f.reason, f.detail, *asdict(f.stamp).values()) for f in rows), strict=True)
+    return pa.table([list(column) for column in columns], schema=FILES)
+
+
 def _delete(table: lancedb.table.Table, column: str, values: Iterable[str]) -> None:
     quoted = [f"""'{value.replace("'", "''")}'""" for value in values]
     for start in range(0, len(quoted), DELETE_AT_ONCE):
@@ -359,11 +385,6 @@ def _storage(error: OSError | RuntimeError) -> bool:
     """Whether it is the disk's: LanceDB tells of that by a RuntimeError or an OSError with an errno in its text."""
     told = str(error)
     return error.__class__ is not RuntimeError or "os error" in told or "LanceError(IO)" in told
-
-
-def _latest(table: lancedb.table.Table) -> int:
-    table.checkout_latest()
-    return table.version
 
 
 def _umask() -> int:

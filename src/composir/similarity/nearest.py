@@ -115,7 +115,7 @@ class Nearest:
             rows: Ascending rows to choose from; None = all.
             drop: Rows to leave out.
         """
-        wanted = self._fitting(wanted)
+        wanted = self.fitting(wanted)
         chosen = self._candidates(wanted, k, rows, drop)
         scores = self.scores(wanted, chosen)
         order = np.argsort(-scores, kind="stable")[:k]  # chosen rows ascend
@@ -129,23 +129,42 @@ class Nearest:
         drop: Sequence[int] = (),
     ) -> Int[NDArray, " M"]:
         """The rank of each target, from 1, among `rows` less `drop`; 0 for one that is not among them."""
-        wanted = self._fitting(wanted)
+        wanted = self.fitting(wanted)
         allowed = self._allowed(rows, drop)
         if not len(targets):
             return np.zeros(0, np.int64)
+        ahead = self.ahead(wanted, self.scores(wanted, targets), targets, rows, drop)
+        return np.where(allowed[targets], 1 + ahead, 0)
+
+    def ahead(
+        self,
+        wanted: Wanted,
+        scores: Float64[NDArray, " M"],
+        before: Int[NDArray, " M"],
+        rows: Int[NDArray, " R"] | None = None,
+        drop: Sequence[int] = (),
+    ) -> Int[NDArray, " M"]:
+        """How many of `rows` less `drop` come before each of some scores; equal ones do if their row is below `before`.
+
+        Args:
+            wanted: What is looked for, as `fitting` gives it.
+            scores: As `scores` gives them, of this gallery or of another.
+            before: In 0..N.
+            rows: Ascending rows to count; None = all.
+            drop: Rows to leave out.
+        """
+        allowed = self._allowed(rows, drop)
         passed = self._scorer(wanted)
         # The offset in double precision: it is added to no single score.
         quick, error = passed.scores, passed.error
-        ranks = np.zeros(len(targets), np.int64)
-        for place, (row, own) in enumerate(zip(targets.tolist(), self.scores(wanted, targets).tolist(), strict=True)):
-            if not allowed[row]:
-                continue
+        counts = np.zeros(len(scores), np.int64)
+        for place, (own, row) in enumerate(zip(scores.tolist(), before.tolist(), strict=True)):
             apart = quick - np.float64(own - passed.offset)
             near = np.flatnonzero(allowed & (np.abs(apart) <= error))
-            scores = self.scores(wanted, near)
-            ahead = (scores > own) | ((scores == own) & (near < row))
-            ranks[place] = 1 + np.count_nonzero(allowed & (apart > error)) + np.count_nonzero(ahead)
-        return ranks
+            true = self.scores(wanted, near)
+            first = (true > own) | ((true == own) & (near < row))
+            counts[place] = np.count_nonzero(allowed & (apart > error)) + np.count_nonzero(first)
+        return counts
 
     def scores(self, wanted: Wanted, rows: Int[NDArray, " R"]) -> Float64[NDArray, " R"]:
         """The true scores of some rows, in double precision.
@@ -163,7 +182,12 @@ class Nearest:
             raise ComposirError("a score is not a number: the embedding of a query or of a gallery image is broken")
         return total
 
-    def _fitting(self, wanted: Wanted) -> Wanted:
+    def fitting(self, wanted: Wanted) -> Wanted:
+        """The same as one vector, of which this gallery needs no more where an item is one.
+
+        Raises:
+            ComposirError: It has another width than the gallery.
+        """
         if wanted.vectors.shape[1] != self.vectors.shape[2]:
             told = f"a query of width {wanted.vectors.shape[1]} for a gallery of width {self.vectors.shape[2]}"
             raise ComposirError(f"{told}; both must be encoded by one method")

@@ -149,7 +149,7 @@ class Composer:
         side, own = self.side(stand, request), str(given.id)
         row = stand.shelf.rows.get(own)
         if row is not None and (side == "gallery" or encodes_alike(method)):
-            return F.normalize(stand.shelf.vectors[row : row + 1].float(), dim=-1)
+            return F.normalize(stand.shelf.vectors([row]).float(), dim=-1)
         if (kept := self._encoded.get(_place(method, side, own))) is not None:
             return kept
         return self._encode(method, side, given, clock)
@@ -282,7 +282,7 @@ def _stored(stand: Stand, own: str) -> Float[NDArray, "T D"]:
     row = stand.shelf.rows.get(own)
     if row is None:
         raise NotFoundError(f"the gallery has no picture {own}")
-    return stand.shelf.vectors[row].float().numpy()
+    return stand.shelf.vectors([row])[0].float().numpy()
 
 
 def _checked_tensor(method: Method, given: Float[NDArray, "R C"]) -> Float[Tensor, "1 R C"]:

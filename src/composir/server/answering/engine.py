@@ -17,6 +17,7 @@ from composir.engine import embed_words, reads_words
 from composir.errors import ComposirError
 from composir.evaluation.opening import open_dataset
 from composir.gallery.editions import current
+from composir.gallery.growth import marks
 from composir.gallery.store import Gallery
 from composir.server.answering.benchmark import Benchmark
 from composir.server.answering.composing import Composed, Composer, digest
@@ -118,7 +119,7 @@ class GalleryService:
         controls = {} if request.alpha is None else {"alpha": request.alpha}
         target = torch.from_numpy(np.array(composed.directions["image"]))[None]
         scores = stand.references[name].scores(target, request.text, controls)
-        return Scored(scores.double().numpy())
+        return Scored(scores.double().numpy(), stand.shelf.order)
 
     def embed_texts(self, texts: Sequence[str], method: str | None, clock: Clock) -> Float[NDArray, "N T D"]:
         """See `Service.embed_texts`."""
@@ -161,7 +162,7 @@ class GalleryService:
     def find(self, path: str) -> str:
         """See `Service.find`."""
         stand = self._stand
-        if (own := stand.places.get(path)) is None:
+        if (own := stand.shelf.find(path)) is None:
             raise NotFoundError(f"the gallery has no picture at {path!r}")
         return own
 
@@ -236,7 +237,7 @@ class GalleryService:
         if current(self._path) != stand.gallery.path:
             self._stand = self._open()
             LOGGER.info("another edition is served", extra={"fields": {"key": self._stand.gallery.manifest.key}})
-        elif stand.gallery.version() != stand.shelf.version:
+        elif marks(stand.gallery) != stand.shelf.marks:
             self._stand = stand.renewed()
 
 
@@ -269,13 +270,13 @@ def _judgements(settings: Settings, gallery: Path) -> Path | None:
 def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
     """Rows that are not ranked: the reference, and what is to be avoided."""
     own = request.reference.id if request.reference and not request.keep_reference else None
-    rows = [stand.shelf.rows[id] for id in (own, *request.avoid) if id in stand.shelf.rows]
-    return sorted(set(rows))
+    rows = {stand.shelf.rows.get(id or "") for id in (own, *request.avoid)}
+    return sorted(row for row in rows if row is not None)
 
 
 def _hit(stand: Stand, composed: Composed, rank: int, shown: Shown) -> FoundPicture:
     shelf, row = stand.shelf, shown.row
-    vectors = shelf.vectors[row].float().numpy()
+    vectors = shelf.vectors([row])[0].float().numpy()
     why = {name: round(float((own @ vectors.T).max(axis=1).mean()), 6) for name, own in composed.directions.items()}
     return FoundPicture(
         rank=rank,

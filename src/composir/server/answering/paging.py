@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from composir.errors import ComposirError
 from composir.gallery.search import Shelf
 from composir.similarity.approximate import Approximate
+from composir.similarity.joined import Joined
 from composir.similarity.nearest import Nearest, Wanted
 
 SPARE = 16  # rows ranked beyond the page at first
@@ -41,8 +42,8 @@ class Ranker(Protocol):
 class Searched:
     """Ranks by what is looked for; ranks of targets are exact even where the best are looked for in part."""
 
-    nearest: Nearest
-    searcher: Nearest | Approximate
+    nearest: Nearest | Joined
+    searcher: Nearest | Approximate | Joined
     wanted: Wanted
 
     def best(self, k, rows, drop):
@@ -59,11 +60,12 @@ class Scored:
     """Ranks by scores that are known of every row."""
 
     scores: Float64[NDArray, " N"]
+    order: Int[NDArray, " N"]  # place of each row where scores are equal
 
     def best(self, k, rows, drop):
         """See `Ranker`."""
         chosen = self._chosen(rows, drop)
-        chosen = chosen[np.argsort(-self.scores[chosen], kind="stable")[:k]]
+        chosen = chosen[np.lexsort((self.order[chosen], -self.scores[chosen]))[:k]]
         return chosen, self.scores[chosen]
 
     def ranks(self, targets, rows, drop):
@@ -162,7 +164,7 @@ def fold(shelf: Shelf, rows: Sequence[int], scores: Sequence[float], alike: floa
     if alike is None:
         return [Shown(row, score) for row, score in zip(rows, scores, strict=True)]
     shown: list[Shown] = []
-    vectors = shelf.vectors.numpy()[np.asarray(rows, np.int64)].astype(np.float32)
+    vectors = shelf.vectors(rows).float().numpy()
     vectors = vectors.reshape(len(rows), -1)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     heads = np.empty_like(vectors)

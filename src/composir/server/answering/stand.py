@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from composir.plugins import classes_in, load_object
 from composir.reverse import References
 from composir.server.service import MethodInfo, NotFoundError
 from composir.similarity.approximate import Approximate
+from composir.similarity.joined import Joined
 from composir.similarity.nearest import Nearest
 
 DIRECTIONS = ("image", "text", "composed")
@@ -38,7 +39,7 @@ class Stand:
         methods: By name, the default first; all of the gallery's key.
         references: For each method, the pictures as references: reverse search asks them.
         infos: What is told of the methods.
-        searcher: Finds the best rows; approximate from `approximate_from` pictures on.
+        base: Finds the best rows of what was read at once; approximate from `approximate_from` pictures on.
     """
 
     gallery: Gallery
@@ -46,7 +47,7 @@ class Stand:
     methods: dict[str, Method]
     references: dict[str, References]
     infos: tuple[MethodInfo, ...]
-    searcher: Nearest | Approximate
+    base: Nearest | Approximate
     approximate_from: int
 
     @classmethod
@@ -82,22 +83,25 @@ class Stand:
 
     @classmethod
     def _of(cls, gallery: Gallery, loaded: dict[str, Method], approximate_from: int) -> Stand:
-        shelf, root = Shelf.load(gallery), Path(gallery.manifest.root)
+        shelf = Shelf.load(gallery)
         # Made now, not by the first request. Several vectors a picture are always searched exactly.
-        lists = len(shelf) >= approximate_from and shelf.vectors.shape[1] == 1
-        searcher = Approximate(shelf.nearest) if lists else shelf.nearest
-        references = {name: References(own, shelf, root) for name, own in loaded.items()}
+        lists = len(shelf) >= approximate_from and shelf.each == 1
+        base = Approximate(shelf.base.nearest) if lists else shelf.base.nearest
         infos = [replace(_info(gallery, name, own), default=not i) for i, (name, own) in enumerate(loaded.items())]
-        return cls(gallery, shelf, loaded, references, tuple(infos), searcher, approximate_from)
+        references = _references(gallery, shelf, loaded)
+        return cls(gallery, shelf, loaded, references, tuple(infos), base, approximate_from)
 
     @cached_property
-    def places(self) -> dict[str, str]:
-        """Path -> id."""
-        return {path: own for own, paths in zip(self.shelf.ids, self.shelf.paths, strict=True) for path in paths}
+    def searcher(self) -> Nearest | Approximate | Joined:
+        """Finds the best rows of all."""
+        return self.shelf.searched(self.base)
 
     def renewed(self) -> Stand:
-        """The same methods over the gallery as it is now."""
-        return self._of(self.gallery, self.methods, self.approximate_from)
+        """The same methods over the gallery as it is now; what was only added to is not read again."""
+        grown = self.shelf.grown(self.gallery)
+        if grown is None:
+            return self._of(self.gallery, self.methods, self.approximate_from)
+        return replace(self, shelf=grown, references=_references(self.gallery, grown, self.methods))
 
     def method(self, name: str | None) -> Method:
         """A method by name; None = the default.
@@ -110,6 +114,11 @@ class Stand:
         if name not in self.methods:
             raise NotFoundError(f"no method {name!r} fits this gallery; known: {', '.join(self.methods)}")
         return self.methods[name]
+
+
+def _references(gallery: Gallery, shelf: Shelf, loaded: Mapping[str, Method]) -> dict[str, References]:
+    root = Path(gallery.manifest.root)
+    return {name: References(own, shelf, root) for name, own in loaded.items()}
 
 
 def untrained(backbone: Backbone, key: str) -> dict[str, Method]:
