@@ -19,10 +19,12 @@ from torch import Tensor
 
 from composir.checkpoint import arguments_of, loaded_from, place_of, spelled
 from composir.errors import DataError, GalleryError
+from composir.gallery import kept
 from composir.gallery.account import Report, account
 from composir.gallery.metadata import Metadata, find_metadata, origin_of, read_metadata
 from composir.gallery.picture import ItemReader, identified
 from composir.gallery.scan import FileRow, Scan, Stamp, walk
+from composir.gallery.search import Shelf
 from composir.gallery.store import NO_METADATA, Gallery, Manifest
 from composir.loading import Batch, Failure, pixel_batches, prepare
 from composir.methods.base import Method
@@ -102,7 +104,7 @@ def index_folder(
         _remember(gallery, method, follow_symlinks)
         fresh_metadata = _changed_metadata(gallery, described)
         if verify:
-            gallery.drop_images(gallery.damaged())
+            _drop_damaged(gallery)
         before = gallery.files()
         scan = _walk(gallery, root, follow_symlinks, described, len(before))
         run = _Run(gallery, before, retry_skipped, progress)
@@ -110,13 +112,18 @@ def index_folder(
         read = ItemReader(root, transform.size)
         for batch in pixel_batches(read, fresh, transform, batch_size, workers, on_error="collect"):
             run.take(batch, encode(method, batch.pixels) if batch.ids else torch.empty(0, 1, 1))
-        kept = [path for path in before if path not in scan.files and scan.hides(path)]
-        run.finish(scan, kept)
+        hidden = run.finish(scan)
         if fresh_metadata is not None:
             gallery.replace_metadata(fresh_metadata.table, fresh_metadata.origin)
-        report = account(gallery, scan, before, kept, encoded=run.encoded, seconds=time.monotonic() - began)
+        report = account(gallery, scan, before, hidden, encoded=run.encoded, seconds=time.monotonic() - began)
         gallery.write_skipped(report.skipped)
+        Shelf.keep(gallery)
     return report
+
+
+def _drop_damaged(gallery: Gallery) -> None:
+    gallery.drop_images(gallery.damaged())
+    kept.drop(gallery)
 
 
 def _walk(gallery: Gallery, root: Path, follow_symlinks: bool, described: Path | None, before: int) -> Scan:
@@ -301,14 +308,20 @@ class _Run:
             self._gallery.compact()
         self._committed = time.monotonic()
 
-    def finish(self, scan: Scan, kept: list[str]) -> None:
-        """Write the rest, then take out what is gone: files first, then pictures without a file."""
+    def finish(self, scan: Scan) -> list[str]:
+        """Write the rest, then take out what is gone: files first, then pictures without a file.
+
+        Returns:
+            The paths in folders that could not be listed; what is known of them stays.
+        """
+        hidden = [path for path in self._before if path not in scan.files and scan.hides(path)]
         self._rows += [
             FileRow(path, None, Stamp(0, 0, 0, False), "unreachable", why) for path, why in scan.refused.items()
         ]
         self.commit()
-        present = scan.files.keys() | scan.refused.keys() | set(kept)
+        present = scan.files.keys() | scan.refused.keys() | set(hidden)
         self._gallery.forget_files(path for path in self._before if path not in present)
         used = {row.id for row in self._gallery.files().values() if not row.reason}
         self._gallery.drop_images(self._gallery.ids() - used)
         self._gallery.compact()
+        return hidden

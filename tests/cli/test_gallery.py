@@ -88,7 +88,7 @@ def test_verify_finds_what_was_damaged(indexed):
         gallery._images.delete(f"id = '{ids[0]}'")
         gallery._images.update(where=f"id = '{ids[1]}'", values={"vector": vectors[2].reshape(-1).tolist()})
     told = json.loads(CliRunner().invoke(app, ["gallery", "verify", str(path), "--json"]).stdout)
-    assert told == {"pictures": 3, "damaged": [ids[1]], "lost": [ids[0]], "unused": []}
+    assert told == {"pictures": 3, "damaged": [ids[1]], "lost": [ids[0]], "unused": [], "kept shelf": "sound"}
     call("gallery", "verify", path, code=1)
     call("index", folder, "--gallery", path, "--verify", "--workers", 0)
     call("gallery", "verify", path)

@@ -48,6 +48,7 @@ def info(gallery: Place, *, json: Json = False) -> None:
 @app.command()
 def verify(gallery: Place, *, json: Json = False) -> None:
     """Read every vector and compare its checksum; exit code 1 if one is damaged or anything is missing."""
+    from composir.gallery.search import Shelf
     from composir.gallery.store import Gallery
 
     opened = Gallery.open(gallery)
@@ -55,6 +56,7 @@ def verify(gallery: Place, *, json: Json = False) -> None:
     damaged = sorted(opened.damaged())
     pointed = {str(row.id) for row in rows.values() if not row.reason}
     told = {"pictures": len(ids), "damaged": damaged, "lost": sorted(pointed - ids), "unused": sorted(ids - pointed)}
+    told["kept shelf"] = "sound" if Shelf.sound(opened) else "damaged"
     if json:
         _print_json(told)
     else:
@@ -62,7 +64,9 @@ def verify(gallery: Place, *, json: Json = False) -> None:
         for name, what in (("lost", "files whose picture is missing"), ("unused", "pictures without a file")):
             if told[name]:
                 typer.echo(f"{len(told[name]):,} {what}")
-    if damaged or told["lost"]:
+        if told["kept shelf"] == "damaged":
+            typer.echo("the shelf that is kept for opening is not what the tables hold")
+    if damaged or told["lost"] or told["kept shelf"] == "damaged":
         typer.echo(f"mend it with: composir index {opened.manifest.root} --gallery {gallery} --verify", err=True)
         raise typer.Exit(1)
 
@@ -70,12 +74,14 @@ def verify(gallery: Place, *, json: Json = False) -> None:
 @app.command()
 def compact(gallery: Place) -> None:
     """Join the small files that many commits leave, and drop old states; readers go on meanwhile."""
+    from composir.gallery.search import Shelf
     from composir.gallery.store import Gallery
 
     opened = Gallery.open(gallery)
     before = _files(opened.path)
     with opened.writing():
         opened.compact(at_once=True)
+        Shelf.keep(opened)
     after = _files(opened.path)
     typer.echo(f"{before[0]:,} files, {before[1] / 1e6:,.1f} MB -> {after[0]:,} files, {after[1] / 1e6:,.1f} MB")
 

@@ -35,7 +35,7 @@ class Columns:
     """
 
     def __init__(self, table: pa.Table):
-        self._table = table
+        self.table = table
         self._found: OrderedDict[str, Int[NDArray, " R"]] = OrderedDict()
         self._lock = threading.Lock()
         self._filtered: lancedb.table.Table | None = None
@@ -55,11 +55,11 @@ class Columns:
     @property
     def types(self) -> dict[str, str]:
         """Name -> "text", "integer", "number" or "boolean", in the order of the file."""
-        return {own.name: NAMES[own.type] for own in self._table.schema if own.name != ROW}
+        return {own.name: NAMES[own.type] for own in self.table.schema if own.name != ROW}
 
     def of_row(self, row: int) -> dict[str, str | int | float | bool | None]:
         """What is known of a picture."""
-        return {name: self._table[name][row].as_py() for name in self.types}
+        return {name: self.table[name][row].as_py() for name in self.types}
 
     def rows(self, where: str) -> Int[NDArray, " R"] | None:
         """Ascending rows that pass a filter; None for all, which "" lets pass.
@@ -90,7 +90,7 @@ class Columns:
         if ";" in bare or "--" in bare or "/*" in bare:
             raise ComposirError(f"filter {where!r}: one expression is read, without ; and comments; {self._help()}")
         if self._filtered is None:
-            self._filtered = lancedb.connect("memory://").create_table("columns", self._table)
+            self._filtered = lancedb.connect("memory://").create_table("columns", self.table)
         try:
             found = self._filtered.search().where(where).select([ROW]).limit(None).to_arrow()
         except (ValueError, RuntimeError, OSError) as error:

@@ -73,7 +73,7 @@ class Paths(Sequence[tuple[str, ...]]):
     """
 
     def __init__(self, paths: pa.Array, counts: NDArray[np.int64]):
-        self._paths = paths
+        self.packed, self.counts = paths, counts
         self._ends = np.concatenate([[0], np.cumsum(counts)])
 
     def __len__(self) -> int:
@@ -86,15 +86,15 @@ class Paths(Sequence[tuple[str, ...]]):
         if not -len(self) <= row < len(self):
             raise IndexError(row)
         start, end = self._ends[row % len(self)], self._ends[row % len(self) + 1]
-        return tuple(self._paths[int(start) : int(end)].to_pylist())
+        return tuple(self.packed[int(start) : int(end)].to_pylist())
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
-        paths = self._paths.to_pylist()
+        paths = self.packed.to_pylist()
         return (tuple(paths[start:end]) for start, end in itertools.pairwise(self._ends.tolist()))
 
     def firsts(self) -> pa.Array:
         """The first path of each row."""
-        return self._paths.take(pa.array(self._ends[:-1]))
+        return self.packed.take(pa.array(self._ends[:-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,12 +106,14 @@ class Part:
         paths: For each row all paths that hold this picture, sorted; a hit shows the first.
         vectors: (N, T, D) half precision, unit length.
         columns: Metadata.
+        codes: Eight-bit codes of the vectors, if they are at hand.
     """
 
     ids: Ids
     paths: Paths
     vectors: Float16[NDArray, "N T D"]
     columns: Columns
+    codes: Codes | None = None
 
     @classmethod
     def made(cls, ids: Sequence[str], vectors: Float16[NDArray, "N T D"], places: pa.Table, metadata: pa.Table) -> Part:
@@ -146,8 +148,13 @@ class Part:
     @cached_property
     def nearest(self) -> Nearest:
         """The vectors, ready to be searched: from `MANY` on by eight-bit codes, where the scale extra is installed."""
-        many = len(self) * self.vectors.shape[1] >= MANY and available()
-        return Nearest(self.vectors, Codes(self.vectors) if many else None)
+        own = self.codes if available() else None
+        return Nearest(self.vectors, own or (Codes(self.vectors) if self.many and available() else None))
+
+    @property
+    def many(self) -> bool:
+        """Whether there are `MANY` vectors or more."""
+        return len(self) * self.vectors.shape[1] >= MANY
 
 
 def _by_row(paths: pa.Array, rows: NDArray[np.int64], counts: NDArray[np.int64]) -> pa.Array:

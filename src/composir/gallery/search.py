@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from composir.gallery import kept
 from composir.gallery.added import Added, Both, Rows
 from composir.gallery.columns import Columns, JoinedColumns
 from composir.gallery.growth import Marks, growth, marks
@@ -20,7 +21,10 @@ from composir.gallery.store import Gallery
 from composir.similarity.approximate import Approximate
 from composir.similarity.joined import Joined
 from composir.similarity.nearest import Nearest, Wanted
+from composir.similarity.quantized import Codes
 from composir.types import Hit
+
+PIECE = 65_536  # rows compared at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,17 @@ class Shelf:
 
     @classmethod
     def load(cls, gallery: Gallery) -> Shelf:
-        """Read a gallery; pictures without a file, left by an interrupted run, are not searched."""
+        """Open a gallery, by what is kept of it where that is of use.
+
+        Pictures without a file, left by an interrupted run, are not searched.
+        """
+        if (found := kept.read(gallery)) and (grown := cls(*found).grown(gallery)):
+            return grown
+        return cls.read(gallery)
+
+    @classmethod
+    def read(cls, gallery: Gallery) -> Shelf:
+        """The same, from the gallery's tables."""
         now = marks(gallery)  # if it grows meanwhile, the next look at it tells
         # Files first: every picture they point to was committed before them.
         places = gallery.places()
@@ -58,6 +72,38 @@ class Shelf:
         if more is None or waiting is None:
             return None
         return Shelf(self.base, more.marks, waiting, waiting.part(gallery, self.base))
+
+    @classmethod
+    def sound(cls, gallery: Gallery) -> bool:
+        """Whether what is kept of a gallery, if anything, is what its tables hold; costs reading both."""
+        found = kept.read(gallery)
+        own = cls(*found).grown(gallery) if found else None
+        if own is None:
+            return True  # nobody would read it
+        true, order = cls.read(gallery), np.argsort(own.order)
+        pieces = zip(np.split(order, range(PIECE, len(order), PIECE)), true.pieces(PIECE), strict=True)
+        return (
+            [own.ids[row] for row in order] == list(true.ids)
+            and [own.paths[row] for row in order] == list(true.paths)
+            and all(torch.equal(own.vectors(rows), piece) for rows, piece in pieces)
+            and (own.base.codes is None or own.base.codes.same_as(Codes(own.base.vectors)))
+        )
+
+    @classmethod
+    def keep(cls, gallery: Gallery) -> bool:
+        """Keep the shelf of a large gallery beside it, unless what is kept is of use still; only while `writing`.
+
+        Returns:
+            Whether something was written.
+        """
+        found = kept.read(gallery)
+        if found and cls(*found).grown(gallery) is not None:
+            return False
+        shelf = cls.read(gallery)
+        if shelf.base.many:
+            return kept.write(gallery, shelf.base, shelf.marks) is not None
+        kept.drop(gallery)
+        return False
 
     def __len__(self) -> int:
         return len(self.base) + len(self.added or ())

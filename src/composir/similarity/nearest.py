@@ -99,7 +99,7 @@ class Nearest:
 
     def __init__(self, vectors: Float16[NDArray, "N T D"], scorer: Scorer | None = None):
         self.vectors = vectors
-        self._scorer = scorer or Products(vectors)
+        self.scorer = scorer or Products(vectors)
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -154,7 +154,7 @@ class Nearest:
             drop: Rows to leave out.
         """
         allowed = self._allowed(rows, drop)
-        passed = self._scorer(wanted)
+        passed = self.scorer(wanted)
         # The offset in double precision: it is added to no single score.
         quick, error = passed.scores, passed.error
         counts = np.zeros(len(scores), np.int64)
@@ -201,7 +201,7 @@ class Nearest:
             raise ComposirError(f"k = {k}; ask for 1 answer or more")
         if rows is not None and len(rows) * FEW <= len(self):
             return np.setdiff1d(rows, np.asarray(drop, dtype=np.int64), assume_unique=True)
-        passed = self._scorer(wanted)
+        passed = self.scorer(wanted)
         quick, peaks = passed.scores, passed.peaks
         if rows is not None:
             quick[~self._allowed(rows, drop)] = -np.inf
