@@ -75,6 +75,24 @@ def test_json_holds_everything(cli, shop):
     assert task["gallery_lost"] == found["missing"]
 
 
+@pytest.mark.parametrize("line", ["{", '{"reference": "00"}', '{"reference": "00", "caption": "", "target": "01"}'])
+def test_a_malformed_line_of_the_only_file_is_a_fault(cli, shop, line):
+    (shop / "triplets.test.jsonl").rename(shop / "triplets.jsonl")
+    with (shop / "triplets.jsonl").open("a") as file:
+        file.write(line)
+    done = cli("data", "check", "jsonl", shop, "--workers", 0, "--json")
+    assert done.code == 1
+    found = json.loads(done.out)
+    assert not found["complete"]
+    assert found["faults"][-1]["split"] == "test"
+    assert found["faults"][-1]["why"].startswith(f"{shop / 'triplets.jsonl'}: line 30: ")
+    told = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert f"annotations that cannot be read: {len(found['faults'])}\n" in told.out
+    refused = cli("eval", "sum", "--data", "jsonl", "--root", shop, "--backbone", "clip-tiny")
+    assert refused.code == 1
+    assert f"error: {shop / 'triplets.jsonl'}: line 30: " in refused.err
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [

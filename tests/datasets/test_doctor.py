@@ -272,6 +272,26 @@ def test_annotations_that_cannot_be_read(shop):
     assert examine(Jsonl(shop), ["test"], workers=0).problems == 0
 
 
+def test_a_malformed_line_in_a_file_of_all_splits(shop):
+    rows = (shop / "triplets.test.jsonl").read_text()
+    (shop / "triplets.test.jsonl").unlink()
+    (shop / "triplets.jsonl").write_text(rows + '{"reference": "e", "caption": "z", "targt": "a", "split": "val"}\n')
+    found = examine(Jsonl(shop), workers=0)
+    assert found.splits == ("train", "val", "test")
+    # val and test are read from that file, and so would train's triplets be.
+    assert [fault.split for fault in found.faults] == ["train", "val", "test"]
+    assert all("triplets.jsonl: line 3: unknown key 'targt'" in fault.why for fault in found.faults)
+    assert (found.named, found.opened) == (1, 1)  # train's pair, in a file of its own
+    assert found.problems == 3
+
+
+def test_a_malformed_set_json(shop):
+    (shop / "set.json").write_text('{"metrics": "R@1"}')
+    found = examine(Jsonl(shop), workers=0)
+    assert [fault.split for fault in found.faults] == ["train", "test"]
+    assert all("set.json: set: key 'metrics' holds the text" in fault.why for fault in found.faults)
+
+
 def test_the_annotations_of_other_splits_count_for_foreign_pictures(shop):
     found = examine(Jsonl(shop), ["test"], workers=0)
     assert (found.splits, found.named, found.foreign) == (("test",), 4, ())

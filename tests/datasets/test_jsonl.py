@@ -181,6 +181,46 @@ def test_a_file_of_one_split_has_no_key_split_and_is_read_when_needed(tmp_path):
         data.tasks("val")
 
 
+def test_targets_in_some_rows_only_are_told_with_both_lines(tmp_path):
+    hidden = {"id": "h", "reference": "a", "caption": "x"}
+    lines(
+        tmp_path / "triplets.jsonl", {**hidden, "id": "t", "split": "train"}, "", ROW, {**ROW, "caption": "y"}, hidden
+    )
+    with pytest.raises(DataError) as caught:
+        Jsonl(tmp_path).tasks("test")
+    assert str(caught.value) == (
+        f"{tmp_path / 'triplets.jsonl'}: line 5: query 'h' has 0 targets, but line 3, query '1', has 1; "
+        "give targets to all queries of test or to none"
+    )
+    assert Jsonl(tmp_path).tasks("train")[0].hidden
+
+
+@pytest.mark.parametrize(
+    ("rows", "splits"),
+    [
+        ([{**ROW, "split": "train"}, {**ROW, "tagret": "a"}], ("train", "test")),  # a known split, another fault
+        ([{**ROW, "split": "train"}, "{"], ("train", "val", "test")),  # the row may be of any
+        ([ROW, {**ROW, "split": "dev"}], ("train", "val", "test")),
+    ],
+)
+def test_a_set_with_a_malformed_line_opens_and_each_split_tells_of_it(tmp_path, rows, splits):
+    lines(tmp_path / "triplets.jsonl", *rows)
+    data = Jsonl(tmp_path)
+    assert data.splits == splits
+    for split in splits:
+        with pytest.raises(DataError, match=r"triplets\.jsonl: line 2: "):
+            data.tasks(split)
+
+
+def test_a_malformed_set_json_is_told_by_tasks_also_of_captions_alone(tmp_path):
+    lines(tmp_path / "captions.jsonl", {"image": "a", "caption": "x"})
+    lines(tmp_path / "set.json", "{")
+    data = Jsonl(tmp_path)
+    assert len(data.pairs("test")) == 1
+    with pytest.raises(DataError, match=r"set\.json: line 2, column 1: is not JSON"):
+        data.tasks("test")
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
