@@ -2,6 +2,7 @@
 
 annotations.py   what is named, what points nowhere   probe.py   pictures opened, whatever they do
 costs.py         queries, truths and galleries lost          twins.py   pictures with the same bytes
+oddities.py      captions without words, queries twice
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from pathlib import Path
 from composir.datasets.base import Dataset, Split
 from composir.datasets.doctor.annotations import Annotations, Astray, Fault
 from composir.datasets.doctor.costs import Blame, Cost, costs
+from composir.datasets.doctor.oddities import Repeated, Wordless, repeated, wordless
 from composir.datasets.doctor.probe import Job, Look, Progress, look
 from composir.datasets.doctor.twins import Twins, twins
 from composir.datasets.files import FileDataset
 from composir.errors import DataError
 from composir.nouns import counted
 
-__all__ = ["Astray", "Blame", "Copies", "Cost", "Diagnosis", "Fault", "Twins", "Unreadable", "examine"]
+__all__ = [
+    "Astray", "Blame", "Copies", "Cost", "Diagnosis", "Fault", "Repeated", "Twins", "Unreadable", "Wordless", "examine",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Diagnosis:
         same: Pictures whose files hold the same bytes, and what that costs.
         foreign: Picture files that no annotation names.
         astray: Annotations that point nowhere.
+        wordless: Queries with a caption that holds no word.
+        repeated: Queries that stand more than once.
         costs: What each part of each split loses, also where that is nothing.
         blame: What each missing or unreadable picture costs.
         notes: What could not be examined, and why.
@@ -74,15 +80,30 @@ class Diagnosis:
     same: tuple[Twins, ...]
     foreign: tuple[str, ...]
     astray: tuple[Astray, ...]
+    wordless: tuple[Wordless, ...]
+    repeated: tuple[Repeated, ...]
     costs: tuple[Cost, ...]
     blame: Mapping[str, Blame]
     notes: tuple[str, ...]
 
     @property
+    def complete(self) -> bool:
+        """Whether all annotations can be read, and all that they name is there: then no evaluation refuses the set.
+
+        An evaluation asks what keeps a split from being complete just as `examine` does, but of that split alone, and
+        of its tasks alone.
+        """
+        return not self.problems
+
+    @property
     def problems(self) -> int:
-        """How many there are of all kinds."""
-        kinds = (self.faults, self.missing, self.unreadable, self.copies, self.same, self.foreign, self.astray)
-        return sum(map(len, kinds))
+        """How many things keep the set from being complete: evaluations refuse them, or leave them out and say so."""
+        return sum(map(len, (self.faults, self.missing, self.unreadable, self.astray)))
+
+    @property
+    def warnings(self) -> int:
+        """How many things there are that take nothing away, but that a number may depend on."""
+        return sum(map(len, (self.copies, self.same, self.foreign, self.wordless, self.repeated)))
 
 
 def examine(
@@ -138,6 +159,8 @@ def examine(
         same=twins(said, _same(looks)),
         foreign=foreign,
         astray=tuple(astray for part in said for astray in part.astray()),
+        wordless=wordless(said),
+        repeated=repeated(said),
         costs=tuple(spent),
         blame=blame,
         notes=notes,
