@@ -131,6 +131,34 @@ def test_what_the_doctor_calls_complete_is_evaluated_whole_and_nothing_else_is(c
         assert partial.code == 1 if what == "malformed" else "(partial)" in partial.out
 
 
+def test_subsets_in_some_rows_only_are_told_by_the_doctor_and_beside_the_numbers(cli, shop, tmp_path):
+    append(shop / "triplets.test.jsonl", '{"reference": "00", "caption": "y", "target": "01", "subset": ["00", "01"]}')
+    told = f"{shop / 'triplets.test.jsonl'}: 1 of 30 queries of test have a subset (line 30 the first); line 1 is"
+    done = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert f"\nnote: {told}" in done.out
+    asked = ("eval", "sum", "--data", "jsonl", "--root", shop, "--backbone", "clip-tiny", "--workers", 0)
+    done = cli(*asked, "-o", tmp_path / "o")
+    assert f"\nwarning: {told}" in done.out
+    assert "Rs@" not in done.out.replace("so Rs@K is not evaluated", "")
+
+
+def test_the_authors_name_of_a_split_is_understood(cli, tmp_path):
+    drawn = cli("data", "wardrobe", tmp_path / "cirr", "--format", "cirr", "--size", 60, "--image-size", 64)
+    assert drawn.code == 0, drawn.err
+    root = ("--root", tmp_path / "cirr")
+    done = cli("data", "check", "cirr", tmp_path / "cirr", "--split", "test1", "--split", "test", "--workers", 0)
+    assert (done.code, done.out.splitlines()[0].split(": ")[1]) == (0, "test; 6 pictures named, 6 opened")
+    refused = cli("eval", "sum", "--data", "cirr", *root, "--split", "test1")
+    assert "the targets of cirr test are not public" in refused.err
+    out = ("-o", tmp_path / "out", "--backbone", "clip-tiny", "--workers", 0)
+    sent = cli("submit", "sum", "--data", "cirr", *root, "--split", "test1", *out)
+    assert sent.code == 0, sent.err
+    assert (
+        "unknown split of cirr: 'test2'; did you mean 'test'"
+        in cli("eval", "sum", "--data", "cirr", *root, "--split", "test2").err
+    )
+
+
 def test_warnings_are_counted_apart(cli, shop):
     HARMLESS["twins"](shop)
     HARMLESS["a query twice"](shop)

@@ -102,6 +102,23 @@ def test_set_json_has_the_last_word(root):
     assert (task.name, task.drop_reference, task.metrics) == ("shop", False, ("R@3", "mAP@2/*"))
 
 
+def test_subsets_in_some_rows_only_are_noted(root):
+    data = Jsonl(root)
+    assert data.notes("test") == (
+        f"{root / 'triplets.jsonl'}: 1 of 2 queries of test have a subset (line 1 the first); line 2 is the first "
+        "without, so Rs@K is not evaluated: give all of them one, or name the metrics in set.json",
+    )
+    assert data.notes("train") == ()  # none has one
+    lines(root / "set.json", {"metrics": ["R@1"]})
+    assert Jsonl(root).notes("test") == ()
+
+
+def test_subsets_in_all_rows_need_no_note(tmp_path):
+    lines(tmp_path / "triplets.jsonl", {**ROW, "subset": ["a", "b"]}, {**ROW, "subset": ["a", "b", "c"]})
+    assert Jsonl(tmp_path).notes("test") == ()
+    assert "Rs@1" in Jsonl(tmp_path).tasks("test")[0].metrics
+
+
 def test_annotations_alone_are_enough(root):
     for path in (root / "images").rglob("*.*"):
         path.unlink()
@@ -154,6 +171,7 @@ def test_a_copy_holds_no_annotations(root):
         ({"reference": "a", "caption": "x", "targets": ["a.png", "b"]}, "has its reference 'a' among its targets"),
         ({**ROW, "subset": ["a", "c"]}, "lacks the reference or the first target"),
         ({**ROW, "subset": ["b", "c"]}, "lacks the reference or the first target"),
+        ({**ROW, "subset": []}, "line 2: key 'subset' holds an empty list; name its pictures, or leave the key out"),
         ({**ROW, "weight": -1}, "key 'weight' holds the number -1"),
         ({**ROW, "weight": "1"}, "a finite number is needed"),
         ({**ROW, "target": "../b"}, "picture '../b' is no plain path"),

@@ -49,9 +49,7 @@ def check(
     dataset = open_dataset(name, root, parsed(option or []))
     try:
         with counted("opening") as progress:
-            found = examine(
-                dataset, split, decode=decode, sample=sample, workers=workers, progress=progress  # type: ignore[arg-type]
-            )  # fmt: skip
+            found = examine(dataset, split, decode=decode, sample=sample, workers=workers, progress=progress)
     except KeyboardInterrupt:
         typer.echo("\nStopped.", err=True)
         raise typer.Exit(130) from None

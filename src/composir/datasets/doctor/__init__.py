@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from composir.datasets.base import Dataset, Split
 from composir.datasets.doctor.annotations import Annotations, Astray, Fault
@@ -66,7 +67,7 @@ class Diagnosis:
         repeated: Queries that stand more than once.
         costs: What each part of each split loses, also where that is nothing.
         blame: What each missing or unreadable picture costs.
-        notes: What could not be examined, and why.
+        notes: What could not be examined, or is not evaluated, and why.
     """
 
     name: str
@@ -108,7 +109,7 @@ class Diagnosis:
 
 def examine(
     dataset: Dataset,
-    splits: Sequence[Split] | None = None,
+    splits: Sequence[str] | None = None,
     *,
     decode: bool = True,
     sample: int | None = None,
@@ -122,7 +123,7 @@ def examine(
 
     Args:
         dataset: An opened one.
-        splits: Which; all of them if not given.
+        splits: Which, by their authors' names too; all of them if not given.
         decode: Whether to open the pictures; without it, only that their files exist is known.
         sample: Open only so many, spread evenly.
         workers: Processes; as many as cores (up to 8) if not given; 0 works here, without protection.
@@ -132,10 +133,7 @@ def examine(
         DataError: A split that the set does not have, or a folder that cannot be listed.
         ComposirError: The processes cannot start.
     """
-    chosen = tuple(dict.fromkeys(splits or dataset.splits))
-    for split in chosen:
-        if split not in dataset.splits:
-            raise DataError(f"{dataset.name} has no split {split!r}; there is {', '.join(dataset.splits)}")
+    chosen = _chosen(dataset, splits or dataset.splits)
     said = [Annotations.read(dataset, split) for split in chosen]
     named = sorted({image for part in said for image in part.images()})
     missing = dataset.missing(named)
@@ -163,8 +161,17 @@ def examine(
         repeated=repeated(said),
         costs=tuple(spent),
         blame=blame,
-        notes=notes,
+        notes=(*notes, *(note for part in said for note in part.notes)),
     )
+
+
+def _chosen(dataset: Dataset, names: Iterable[str]) -> tuple[Split, ...]:
+    """The splits that are called so, each once."""
+    called = tuple(dict.fromkeys(map(dataset.split_called, names)))
+    for split in called:
+        if split not in dataset.splits:
+            raise DataError(f"{dataset.name} has no split {split!r}; there is {', '.join(dataset.splits)}")
+    return cast("tuple[Split, ...]", called)
 
 
 def _files(dataset: Dataset, images: Iterable[str]) -> dict[str, Path | None]:

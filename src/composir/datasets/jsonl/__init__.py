@@ -97,6 +97,21 @@ class Jsonl(FileDataset):
         self.check_split(split)
         return self._pairs.of(split)
 
+    def notes(self, split: Split) -> Sequence[str]:
+        """Says so where Rs@K is left out because some queries have a subset and others none."""
+        self.check_split(split)
+        if self._settings.metrics is not None:
+            return ()
+        having, lacking = [], []
+        for line, query in self._triplets.numbered(split):
+            (having if query.subset else lacking).append(line)
+        if not (having and lacking):
+            return ()
+        count = f"{len(having):,} of {counted(len(having) + len(lacking), 'query', 'queries')}"
+        told = f"{self._triplets.path(split)}: {count} of {split} have a subset (line {having[0]} the first)"
+        why = f"line {lacking[0]} is the first without, so Rs@K is not evaluated"
+        return (f"{told}; {why}: give all of them one, or name the metrics in set.json",)
+
     def files_of(self, split: Split) -> tuple[Path, ...]:
         """The files that a split is read from, those of them that there are."""
         self.check_split(split)

@@ -118,7 +118,7 @@ def query_of(record: Record, name: str, *, drop_reference: bool) -> Query:
         reference=_checked(record, record.name("reference")),
         captions=_captions(record),
         targets=_one_or_many(record, "target", "targets"),
-        subset=_names(record, "subset") if record.has("subset") else (),
+        subset=_subset(record) if record.has("subset") else (),
         weight=weight,
         shared_concept=record.optional_text("shared_concept"),
         aspects=record.texts("aspects") if record.has("aspects") else (),
@@ -181,6 +181,13 @@ def _one_or_many(record: Record, one: str, many: str) -> tuple[str, ...]:
     if record.has(one):
         return (_checked(record, record.name(one)),)
     return _names(record, many) if record.has(many) else ()
+
+
+def _subset(record: Record) -> tuple[str, ...]:
+    found = _names(record, "subset")
+    if not found:
+        raise record.error("key 'subset' holds an empty list; name its pictures, or leave the key out")
+    return found
 
 
 def _names(record: Record, key: str) -> tuple[str, ...]:
