@@ -142,7 +142,7 @@ def test_subsets_in_some_rows_only_are_told_by_the_doctor_and_beside_the_numbers
     assert "Rs@" not in done.out.replace("so Rs@K is not evaluated", "")
 
 
-def test_the_authors_name_of_a_split_is_understood(cli, tmp_path):
+def test_the_authors_name_of_a_split_is_understood(cli, tmp_path, monkeypatch):
     drawn = cli("data", "wardrobe", tmp_path / "cirr", "--format", "cirr", "--size", 60, "--image-size", 64)
     assert drawn.code == 0, drawn.err
     root = ("--root", tmp_path / "cirr")
@@ -153,10 +153,13 @@ def test_the_authors_name_of_a_split_is_understood(cli, tmp_path):
     out = ("-o", tmp_path / "out", "--backbone", "clip-tiny", "--workers", 0)
     sent = cli("submit", "sum", "--data", "cirr", *root, "--split", "test1", *out)
     assert sent.code == 0, sent.err
-    assert (
-        "unknown split of cirr: 'test2'; did you mean 'test'"
-        in cli("eval", "sum", "--data", "cirr", *root, "--split", "test2").err
-    )
+    shutil.copytree(tmp_path / "cirr/truth", tmp_path / "cirr", dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    sizes = ("--backbone", "clip-tiny", "--workers", 0)
+    assert cli("eval", "sum", "--data", "cirr", *root, "--split", "test1", *sizes).code == 0
+    assert load_result(tmp_path / "runs/eval-cirr-test-sum").content["protocol"]["split"] == "test"
+    unknown = cli("eval", "sum", "--data", "cirr", *root, "--split", "test2")
+    assert "unknown split of cirr: 'test2'; did you mean 'test'" in unknown.err
 
 
 def test_warnings_are_counted_apart(cli, shop):

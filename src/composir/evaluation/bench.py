@@ -81,7 +81,7 @@ def evaluate(
         "protocol": protocol_of(method, baselines, asked, **where),
         **scores[name],
         "baselines": {own: scores[own] for own in baselines},
-        "warnings": [*dataset.notes(cast("Split", split)), *warnings(standings, asked, missing)],
+        "warnings": [*warnings(standings, asked, missing), *dataset.notes(cast("Split", split))],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": _opened(dataset, split, options),
     }
@@ -96,7 +96,6 @@ def tasks_of(dataset: Dataset, split: str, *, partial: bool = False) -> list[Tas
         DataError: The split asks nothing, or its truth is hidden; unless `partial`, its gallery is not known in full or
             an annotation points outside it.
     """
-    split = dataset.split_called(split)
     if split not in dataset.splits:
         raise nearest(split, dataset.splits, f"split of {dataset.name}:")
     tasks = dataset.tasks(cast("Split", split))
