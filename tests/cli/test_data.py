@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from composir.evaluation import load_result
 
 
 @pytest.fixture
@@ -55,7 +58,7 @@ def test_problems_are_listed_twenty_of_a_kind(cli, shop):
     assert "queries that cannot be asked: 27\n  test shop 0\n" in done.out
     assert "test shop: 29 queries over 30 pictures; 27 cannot be asked; 26 pictures are gone\n" in done.out
     assert "test: 29 triplets; 27 cannot be asked\n" in done.out
-    assert done.out.splitlines()[-1] == "27 problems"
+    assert done.out.splitlines()[-1] == "26 problems; 1 warning"
 
 
 def test_json_holds_everything(cli, shop):
@@ -73,6 +76,127 @@ def test_json_holds_everything(cli, shop):
     [task, triplets] = found["costs"]
     assert task["lost"] == triplets["lost"] == [str(number) for number in range(25)]
     assert task["gallery_lost"] == found["missing"]
+
+
+HARMLESS = {
+    "nothing": lambda root: None,
+    "twins": lambda root: shutil.copy(root / "images/03.png", root / "images/07.png"),
+    "a second file": lambda root: Image.new("RGB", (5, 5)).save(root / "images/03.webp"),
+    "foreign": lambda root: Image.new("RGB", (5, 5)).save(root / "images/other.png"),
+    "a query twice": lambda root: append(
+        root / "triplets.test.jsonl", '{"reference": "00", "caption": "x", "target": "01"}'
+    ),
+}
+HARMFUL = {
+    "missing": lambda root: (root / "images/03.png").unlink(),
+    "unreadable": lambda root: (root / "images/03.png").write_bytes(b"none"),
+    "outside the gallery": lambda root: append(root / "gallery.txt", "\n".join(f"{n:02}" for n in range(29))),
+    "malformed": lambda root: append(root / "triplets.test.jsonl", "{"),
+}
+
+
+def append(path: Path, line: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+@pytest.mark.parametrize("what", [*HARMLESS, *HARMFUL])
+def test_what_the_doctor_calls_complete_is_evaluated_whole_and_nothing_else_is(cli, shop, tmp_path, what):
+    {**HARMLESS, **HARMFUL}[what](shop)
+    asked = (
+        "eval",
+        "sum",
+        "--data",
+        "jsonl",
+        "--root",
+        shop,
+        "--backbone",
+        "clip-tiny",
+        "--workers",
+        0,
+        "-o",
+        tmp_path / "o",
+    )
+    done, evaluated = cli("data", "check", "jsonl", shop, "--workers", 0, "--json"), cli(*asked)
+    found = json.loads(done.out)
+    assert (done.code, evaluated.code) == ((0, 0) if what in HARMLESS else (1, 1)), evaluated.err
+    assert found["complete"] is (what in HARMLESS)
+    if found["complete"]:
+        assert (found["problems"], found["warnings"]) == (0, int(what != "nothing"))
+        assert "(partial)" not in evaluated.out
+        assert not load_result(tmp_path / "o").content["protocol"]["partial"]
+    else:
+        assert (found["problems"], found["warnings"]) == (1, 0)
+        partial = cli(*asked, "--partial")
+        assert partial.code == 1 if what == "malformed" else "(partial)" in partial.out
+
+
+def test_subsets_in_some_rows_only_are_told_by_the_doctor_and_beside_the_numbers(cli, shop, tmp_path):
+    append(shop / "triplets.test.jsonl", '{"reference": "00", "caption": "y", "target": "01", "subset": ["00", "01"]}')
+    told = f"{shop / 'triplets.test.jsonl'}: 1 of 30 queries of test have a subset (line 30 the first); line 1 is"
+    done = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert f"\nnote: {told}" in done.out
+    asked = ("eval", "sum", "--data", "jsonl", "--root", shop, "--backbone", "clip-tiny", "--workers", 0)
+    done = cli(*asked, "-o", tmp_path / "o")
+    assert f"\nwarning: {told}" in done.out
+    assert "Rs@" not in done.out.replace("so Rs@K is not evaluated", "")
+
+
+def test_the_authors_name_of_a_split_is_understood(cli, tmp_path, monkeypatch):
+    drawn = cli("data", "wardrobe", tmp_path / "cirr", "--format", "cirr", "--size", 60, "--image-size", 64)
+    assert drawn.code == 0, drawn.err
+    root = ("--root", tmp_path / "cirr")
+    done = cli("data", "check", "cirr", tmp_path / "cirr", "--split", "test1", "--split", "test", "--workers", 0)
+    assert (done.code, done.out.splitlines()[0].split(": ")[1]) == (0, "test; 6 pictures named, 6 opened")
+    refused = cli("eval", "sum", "--data", "cirr", *root, "--split", "test1")
+    assert "the targets of cirr test are not public" in refused.err
+    out = ("-o", tmp_path / "out", "--backbone", "clip-tiny", "--workers", 0)
+    sent = cli("submit", "sum", "--data", "cirr", *root, "--split", "test1", *out)
+    assert sent.code == 0, sent.err
+    shutil.copytree(tmp_path / "cirr/truth", tmp_path / "cirr", dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    sizes = ("--backbone", "clip-tiny", "--workers", 0)
+    assert cli("eval", "sum", "--data", "cirr", *root, "--split", "test1", *sizes).code == 0
+    assert load_result(tmp_path / "runs/eval-cirr-test-sum").content["protocol"]["split"] == "test"
+    unknown = cli("eval", "sum", "--data", "cirr", *root, "--split", "test2")
+    assert "unknown split of cirr: 'test2'; did you mean 'test'" in unknown.err
+
+
+def test_warnings_are_counted_apart(cli, shop):
+    HARMLESS["twins"](shop)
+    HARMLESS["a query twice"](shop)
+    HARMLESS["a query twice"](shop)
+    done = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert (done.code, done.out.splitlines()[-1]) == (0, "complete; 2 warnings")
+    assert "queries that stand more than once: 1\n  test shop 0 = 29 = 30  one query, counted 3 times\n" in done.out
+
+
+def test_captions_without_words_are_listed(cli, shared_data):
+    done = cli("data", "check", "fashioniq", shared_data / "fashioniq", "--no-decode", "--split", "val", "--workers", 0)
+    told = (
+        "queries with a caption of no words: 3\n  val shirt 1928  1 of its 2 captions is blank, and asked like that\n"
+    )
+    assert told in done.out
+    done = cli("data", "check", "cirr", shared_data / "cirr", "--no-decode", "--split", "test", "--workers", 0)
+    assert "queries with a caption of no words: 1\n  test cirr 27098  its text asks nothing\n" in done.out
+
+
+@pytest.mark.parametrize("line", ["{", '{"reference": "00"}', '{"reference": "00", "caption": "", "target": "01"}'])
+def test_a_malformed_line_of_the_only_file_is_a_fault(cli, shop, line):
+    (shop / "triplets.test.jsonl").rename(shop / "triplets.jsonl")
+    with (shop / "triplets.jsonl").open("a") as file:
+        file.write(line)
+    done = cli("data", "check", "jsonl", shop, "--workers", 0, "--json")
+    assert done.code == 1
+    found = json.loads(done.out)
+    assert not found["complete"]
+    assert found["faults"][-1]["split"] == "test"
+    assert found["faults"][-1]["why"].startswith(f"{shop / 'triplets.jsonl'}: line 30: ")
+    told = cli("data", "check", "jsonl", shop, "--workers", 0)
+    assert f"annotations that cannot be read: {len(found['faults'])}\n" in told.out
+    refused = cli("eval", "sum", "--data", "jsonl", "--root", shop, "--backbone", "clip-tiny")
+    assert refused.code == 1
+    assert f"error: {shop / 'triplets.jsonl'}: line 30: " in refused.err
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,10 @@ BAD_RECORDS = {
     "texts as truths": ([made(gt_img_ids=["2"])], "key 'gt_img_ids' holds the text \"2\"; only whole numbers are"),
     "truth twice": ([made(gt_img_ids=[2, 2])], "key 'gt_img_ids' holds the number 2 more than once"),
     "target that is no truth": ([made(target_img_id=9)], "target_img_id 9 is not among gt_img_ids"),
+    "blank caption": (
+        [made(relative_caption="")],
+        "key 'relative_caption' holds the text \"\"; a text that is not blank",
+    ),
     "number as caption": ([made(relative_caption=1)], "key 'relative_caption' holds the number 1; a text is needed"),
     "aspects that are no list": ([made(semantic_aspects="x")], "key 'semantic_aspects' holds the text \"x\"; a list"),
 }

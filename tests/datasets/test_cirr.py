@@ -275,3 +275,11 @@ def test_a_missing_image_split_is_told(tmp_path):
 def test_an_unknown_split_is_told(tmp_path):
     with pytest.raises(DataError, match="cirr has no split 'test1'; there is train, val, test"):
         load_dataset("cirr", root=write(tmp_path, [made()])).tasks("test1")
+
+
+def test_the_authors_name_of_a_split_is_an_alias_and_no_split(real):
+    assert real.split_called("test1") == "test"
+    assert real.split_called("test") == "test"
+    assert real.split_called("val1") == "val1"
+    with pytest.raises(DataError, match=r"no split 'test1'; there is train, val, test \(test is what its authors call"):
+        real.tasks("test1")

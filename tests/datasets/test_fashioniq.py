@@ -63,6 +63,13 @@ def test_the_first_query(tasks):
     assert tasks["val"][0].wording.texts(first) == ("Is shiny and silver with shorter sleeves and fit and flare",)
 
 
+def test_an_empty_caption_is_asked_as_the_published_evaluations_ask_it(tasks):
+    """CLIP4Cir joins by f"{c1.strip('.?, ').capitalize()} and {c2.strip('.?, ')}", whatever is in them."""
+    query = tasks["val"][1].queries[1928]
+    assert query.captions == ("", "is grey with a design on the back")
+    assert tasks["val"][1].wording.texts(query) == (" and is grey with a design on the back",)
+
+
 def test_the_val_gallery_is_the_union_of_references_and_targets(tasks, shared_data):
     val = load_dataset("fashioniq", root=shared_data / "fashioniq", gallery="val").tasks("val")
     assert tuple(len(task.gallery) for task in val) == VAL_UNION
@@ -215,6 +222,14 @@ BAD_RECORDS = {
     "no candidate": ([{"target": "a", "captions": ["a", "b"]}], "lacks the key 'candidate'; it has 'target'"),
     "no target": ([{"candidate": "a", "captions": ["a", "b"]}], "lacks the key 'target'"),
     "no object": ([["T1", "R1"]], "record 0 (counted from 0): is a list; an object with keys is needed"),
+    "blank captions": (
+        [made(), made("T2", captions=["", " "])],
+        "record 1 (counted from 0): key 'captions' holds blank",
+    ),
+    "a record twice": (
+        [made(), made("T2"), made()],
+        "record 2 (counted from 0): says the same as record 0 (counted from 0), and would count twice; remove one",
+    ),
     "empty": ([], "holds an empty list"),
 }
 
@@ -228,6 +243,13 @@ def test_bad_records_are_told_by_file_and_number(tmp_path, fault, ask):
         getattr(load_dataset("fashioniq", root=root), ask)("val")
     assert str(caught.value).startswith(f"{root / 'captions/cap.dress.val.json'}: ")
     assert complaint in str(caught.value)
+
+
+def test_records_of_test_may_stand_twice_as_the_published_ones_do(tmp_path):
+    root = write(tmp_path, [made(), made()])
+    for path in [*root.rglob("*.val.json")]:
+        path.rename(path.with_name(path.name.replace("val", "test")))
+    assert len(load_dataset("fashioniq", root=root).tasks("test")[0].queries) == 2
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,10 @@ BAD_RECORDS = {
     "no object": ([made(), "x"], 'record 1 (counted from 0): is the text "x"'),
     "no condition": ([made(), made(condition=None)], "record 1 (counted from 0): lacks the key 'condition'"),
     "number as condition": ([made(condition=1)], "key 'condition' holds the number 1; a text is needed"),
+    "blank condition": (
+        [made(condition=" ")],
+        "record 0 (counted from 0): key 'condition' holds the text \" \"; a text that",
+    ),
     "no reference": ([made(reference=None)], "lacks the key 'reference'; it has 'condition', 'target', 'gallery'"),
     "bare number": ([made(reference=5)], "key 'reference': is the number 5; an object with keys is needed"),
     "text as number": ([made(target=image("5"))], "key 'target': key 'val_image_id' holds the text \"5\"; a whole"),

@@ -102,6 +102,23 @@ def test_set_json_has_the_last_word(root):
     assert (task.name, task.drop_reference, task.metrics) == ("shop", False, ("R@3", "mAP@2/*"))
 
 
+def test_subsets_in_some_rows_only_are_noted(root):
+    data = Jsonl(root)
+    assert data.notes("test") == (
+        f"{root / 'triplets.jsonl'}: 1 of 2 queries of test have a subset (line 1 the first); line 2 is the first "
+        "without, so Rs@K is not evaluated: give all of them one, or name the metrics in set.json",
+    )
+    assert data.notes("train") == ()  # none has one
+    lines(root / "set.json", {"metrics": ["R@1"]})
+    assert Jsonl(root).notes("test") == ()
+
+
+def test_subsets_in_all_rows_need_no_note(tmp_path):
+    lines(tmp_path / "triplets.jsonl", {**ROW, "subset": ["a", "b"]}, {**ROW, "subset": ["a", "b", "c"]})
+    assert Jsonl(tmp_path).notes("test") == ()
+    assert "Rs@1" in Jsonl(tmp_path).tasks("test")[0].metrics
+
+
 def test_annotations_alone_are_enough(root):
     for path in (root / "images").rglob("*.*"):
         path.unlink()
@@ -154,6 +171,7 @@ def test_a_copy_holds_no_annotations(root):
         ({"reference": "a", "caption": "x", "targets": ["a.png", "b"]}, "has its reference 'a' among its targets"),
         ({**ROW, "subset": ["a", "c"]}, "lacks the reference or the first target"),
         ({**ROW, "subset": ["b", "c"]}, "lacks the reference or the first target"),
+        ({**ROW, "subset": []}, "line 2: key 'subset' holds an empty list; name its pictures, or leave the key out"),
         ({**ROW, "weight": -1}, "key 'weight' holds the number -1"),
         ({**ROW, "weight": "1"}, "a finite number is needed"),
         ({**ROW, "target": "../b"}, "picture '../b' is no plain path"),
@@ -179,6 +197,46 @@ def test_a_file_of_one_split_has_no_key_split_and_is_read_when_needed(tmp_path):
     data = Jsonl(tmp_path)
     with pytest.raises(DataError, match=r"triplets\.val\.jsonl: line 1: unknown key 'split'"):
         data.tasks("val")
+
+
+def test_targets_in_some_rows_only_are_told_with_both_lines(tmp_path):
+    hidden = {"id": "h", "reference": "a", "caption": "x"}
+    lines(
+        tmp_path / "triplets.jsonl", {**hidden, "id": "t", "split": "train"}, "", ROW, {**ROW, "caption": "y"}, hidden
+    )
+    with pytest.raises(DataError) as caught:
+        Jsonl(tmp_path).tasks("test")
+    assert str(caught.value) == (
+        f"{tmp_path / 'triplets.jsonl'}: line 5: query 'h' has 0 targets, but line 3, query '1', has 1; "
+        "give targets to all queries of test or to none"
+    )
+    assert Jsonl(tmp_path).tasks("train")[0].hidden
+
+
+@pytest.mark.parametrize(
+    ("rows", "splits"),
+    [
+        ([{**ROW, "split": "train"}, {**ROW, "tagret": "a"}], ("train", "test")),  # a known split, another fault
+        ([{**ROW, "split": "train"}, "{"], ("train", "val", "test")),  # the row may be of any
+        ([ROW, {**ROW, "split": "dev"}], ("train", "val", "test")),
+    ],
+)
+def test_a_set_with_a_malformed_line_opens_and_each_split_tells_of_it(tmp_path, rows, splits):
+    lines(tmp_path / "triplets.jsonl", *rows)
+    data = Jsonl(tmp_path)
+    assert data.splits == splits
+    for split in splits:
+        with pytest.raises(DataError, match=r"triplets\.jsonl: line 2: "):
+            data.tasks(split)
+
+
+def test_a_malformed_set_json_is_told_by_tasks_also_of_captions_alone(tmp_path):
+    lines(tmp_path / "captions.jsonl", {"image": "a", "caption": "x"})
+    lines(tmp_path / "set.json", "{")
+    data = Jsonl(tmp_path)
+    assert len(data.pairs("test")) == 1
+    with pytest.raises(DataError, match=r"set\.json: line 2, column 1: is not JSON"):
+        data.tasks("test")
 
 
 @pytest.mark.parametrize(

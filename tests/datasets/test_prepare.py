@@ -82,7 +82,8 @@ def test_noto_emoji(made):
     found = checked(made["noto_emoji"])
     assert counts(found) == {"train": (2_639, 1_760), "test": (925, 815)}
     # The collection itself holds three drawings under several code points; nothing else is wrong with it.
-    assert found["problems"] == len(found["same"]) == 3
+    assert found["complete"]
+    assert (found["problems"], found["warnings"], len(found["same"])) == (0, 3, 3)
     assert all(len(c["lost"]) == 0 for c in found["costs"])
     [row] = [
         r for r in lines(made["noto_emoji"] / "pairs.test.jsonl") if r["image"] == "emoji_u1f9db_1f3fb_200d_2642.png"

@@ -198,6 +198,7 @@ RECORD = Record(
 def test_values_of_each_kind():
     assert RECORD.text("text") == "a dress"
     assert RECORD.text("blank") == " "
+    assert RECORD.words("text") == "a dress"
     assert RECORD.optional_text("text") == "a dress"
     assert RECORD.optional_text("absent") == ""
     assert RECORD.optional_text("absent", "else") == "else"
@@ -224,6 +225,8 @@ def test_values_of_each_kind():
         (lambda r: r.text("int"), "key 'int' holds the number 3; a text is needed"),
         (lambda r: r.text("null"), "key 'null' holds null; a text is needed"),
         (lambda r: r.text("half"), r"""key 'half' holds the text "\ud800"; a text is needed"""),
+        (lambda r: r.words("blank"), """key 'blank' holds the text " "; a text that is not blank is needed"""),
+        (lambda r: r.words("int"), "key 'int' holds the number 3; a text is needed"),
         (lambda r: r.optional_text("int"), "key 'int' holds the number 3; a text is needed"),
         (lambda r: r.name("blank"), """key 'blank' holds the text " "; a name is needed"""),
         (lambda r: r.name("list"), "key 'list' holds a list; a name is needed"),

@@ -139,6 +139,15 @@ BAD_RECORDS = {
     "no reference": ([{"ImageName": "img_a.jpg"}], "lacks the key 'ReferenceImageName'; it has 'ImageName'"),
     "list as caption": ([made(caption=["a"])], "key 'RelativeCaption' holds a list; a text is needed"),
     "fault in the other split": ([*BOTH[:1], made("img_x.jpg", caption=None)], "record 1 (counted from 0): key 'Rel"),
+    "blank caption": (
+        [*BOTH, made(caption=" ")],
+        """record 2 (counted from 0): key 'RelativeCaption' holds the text " ";""",
+    ),
+    "a record twice": (
+        [*BOTH, made("img_b.png")],
+        "record 2 (counted from 0): says the same as record 0 (counted from",
+    ),
+    "a record twice, of the other split": ([*BOTH, BOTH[1]], "record 2 (counted from 0): says the same as record 1"),
     "target of no split": ([*BOTH, made("img_z.jpg")], "record 2 (counted from 0): ImageName 'img_z' is in neither"),
     "no target of this split": (BOTH[1:], "no target is in train_im_names.txt"),
 }
@@ -171,10 +180,18 @@ def test_bad_lists_of_names_are_told(tmp_path, names, complaint):
     assert complaint in str(caught.value)
 
 
-def test_bad_captions_of_single_pictures_are_told(tmp_path):
-    root = write(tmp_path, BOTH, plain=[{"ImageName": "img_a.jpg", "Caption": "a"}, {"ImageName": "img_a.jpg"}])
-    with pytest.raises(DataError, match=r"captions_shoes\.json: record 1 .* lacks the key 'Caption'"):
-        load_dataset("shoes", root=root).pairs("train")
+@pytest.mark.parametrize(
+    ("second", "complaint"),
+    [
+        ({}, "lacks the key 'Caption'"),
+        ({"Caption": ""}, "that is not blank"),
+        ({"Caption": "a"}, "the same as record 0"),
+    ],
+)
+def test_bad_captions_of_single_pictures_are_told(tmp_path, second, complaint):
+    plain = [{"ImageName": "img_a.jpg", "Caption": "a"}, {"ImageName": "img_a.jpg", **second}]
+    with pytest.raises(DataError, match=rf"captions_shoes\.json: record 1 .* {complaint}"):
+        load_dataset("shoes", root=write(tmp_path, BOTH, plain=plain)).pairs("train")
 
 
 def test_a_wrong_root_is_refused_with_every_place(tmp_path):

@@ -287,6 +287,14 @@ def test_what_cannot_be_evaluated_is_refused(signs, tiny, data, tasks, subset_cl
         evaluate(signs, subset_class(data, replace(tasks[0], gallery=tasks[0].gallery[:5])), "test", workers=0)
 
 
+def test_the_authors_name_of_a_split_and_what_the_data_set_notes(signs, data, tasks, subset_class):
+    dataset = subset_class(data, tasks[0])
+    dataset.aliases, dataset.notes = {"exam": "test"}, lambda split: [f"of {split} something is left out"]
+    content = evaluate(signs, dataset, "exam", workers=0).content
+    assert content["protocol"]["split"] == content["data"]["split"] == "test"
+    assert content["warnings"][-1] == "of test something is left out"
+
+
 def test_a_gallery_that_is_known_in_part_is_refused_or_stamped(signs, data, tasks, subset_class):
     dataset = subset_class(data, tasks[0])
     dataset.unlisted = lambda split: f"the list of {split} is missing"

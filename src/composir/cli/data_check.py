@@ -11,7 +11,7 @@ import typer
 from composir import nouns
 
 if TYPE_CHECKING:
-    from composir.datasets.doctor import Astray, Blame, Cost, Diagnosis, Twins
+    from composir.datasets.doctor import Astray, Blame, Cost, Diagnosis, Repeated, Twins, Wordless
 
 LISTED = 20  # of each kind on the screen; --json has all
 
@@ -38,7 +38,8 @@ def check(
 ) -> None:
     """Name every missing, unreadable, double or foreign picture and every annotation that points nowhere.
 
-    For each it says what it costs: queries that cannot be asked, galleries that shrink. Exit code 1 if there is any.
+    For each it says what it costs: queries that cannot be asked, galleries that shrink. Exit code 1 if the set is not
+    complete: then `composir eval` refuses it too. What takes nothing away is a warning.
     """
     from composir.cli.eval import parsed
     from composir.cli.progress import counted
@@ -48,14 +49,12 @@ def check(
     dataset = open_dataset(name, root, parsed(option or []))
     try:
         with counted("opening") as progress:
-            found = examine(
-                dataset, split, decode=decode, sample=sample, workers=workers, progress=progress  # type: ignore[arg-type]
-            )  # fmt: skip
+            found = examine(dataset, split, decode=decode, sample=sample, workers=workers, progress=progress)
     except KeyboardInterrupt:
         typer.echo("\nStopped.", err=True)
         raise typer.Exit(130) from None
     typer.echo(_as_json(found, root) if json else _as_text(found, root))
-    if found.problems:
+    if not found.complete:
         raise typer.Exit(1)
 
 
@@ -63,8 +62,9 @@ def _as_json(found: Diagnosis, root: Path) -> str:
     from dataclasses import asdict
     from json import dumps
 
-    whole = {"name": found.name, "root": str(root), "complete": not found.problems, "problems": found.problems}
-    return dumps({**whole, **asdict(found)}, indent=1, ensure_ascii=False)
+    whole = {"name": found.name, "root": str(root)}
+    counts = {"complete": found.complete, "problems": found.problems, "warnings": found.warnings}
+    return dumps({**whole, **counts, **asdict(found)}, indent=1, ensure_ascii=False)
 
 
 def _as_text(found: Diagnosis, root: Path) -> str:
@@ -82,17 +82,21 @@ def _as_text(found: Diagnosis, root: Path) -> str:
     lines += _kind("several files for one picture", copies)
     lines += _kind("the same bytes under several names", [_twins(own) for own in found.same])
     lines += _kind("foreign: pictures that no annotation names", list(found.foreign))
+    lines += _kind("queries with a caption of no words", [_wordless(own) for own in found.wordless])
+    lines += _kind("queries that stand more than once", [_repeated(own) for own in found.repeated])
     lines += _kind("queries that cannot be asked", _queries(found, lambda cost: cost.lost))
     lines += _kind("queries with fewer targets", _queries(found, lambda cost: cost.fewer_targets))
     lines += _kind("queries with a smaller subset", _queries(found, lambda cost: cost.fewer_members))
     lines += ["", "what there is, and what is lost of it", *(f"  {_cost(cost)}" for cost in found.costs)]
     if found.notes:
         lines += ["", *(f"note: {note}" for note in found.notes)]
-    return "\n".join([*lines, "", _count(found.problems)])
+    return "\n".join([*lines, "", _verdict(found)])
 
 
-def _count(problems: int) -> str:
-    return nouns.counted(problems, "problem") if problems else "complete"
+def _verdict(found: Diagnosis) -> str:
+    """The last line."""
+    first = "complete" if found.complete else nouns.counted(found.problems, "problem")
+    return "; ".join([first, *[nouns.counted(found.warnings, "warning")] * bool(found.warnings)])
 
 
 def _kind(title: str, items: Sequence[str]) -> list[str]:
@@ -115,6 +119,15 @@ def _twins(own: Twins) -> str:
         own.galleries
     )
     return f"{' = '.join(own.images)}  {'; '.join(told) or 'costs nothing'}"
+
+
+def _wordless(own: Wordless) -> str:
+    some = f"{own.wordless} of its {own.captions} captions is blank, and asked like that"
+    return f"{own.split} {own.task} {own.query}  {some if own.wordless < own.captions else 'its text asks nothing'}"
+
+
+def _repeated(own: Repeated) -> str:
+    return f"{own.split} {own.task} {' = '.join(own.queries)}  one query, counted {len(own.queries)} times"
 
 
 def _pointer(astray: Astray) -> str:

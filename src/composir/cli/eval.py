@@ -60,7 +60,7 @@ def evaluate(
     options = parsed(option or [])
     controls = {} if alpha is None else {"alpha": alpha}
     dataset = open_dataset(data, root, options)
-    wanted, split = find_method(method, backbone), split or dataset.asked
+    wanted, split = find_method(method, backbone), dataset.split_called(split or dataset.asked)
     if out is not None:
         require_free(out, overwrite)
     sizes = {"batch_size": batch_size, "workers": workers, "memory": memory * 2**20}

@@ -64,6 +64,7 @@ def open_truth(data: str, root: Path, split: str, options: dict[str, Any]) -> Tr
         require_format(data)
     dataset = open_dataset(data, root, options)
     require_format(dataset.name)
+    split = dataset.split_called(split)
     if split not in dataset.splits:
         raise nearest(split, dataset.splits, f"split of {dataset.name}:")
     return Truth.of(dataset, cast("Split", split))

@@ -20,12 +20,14 @@ class Dataset(ABC):
         name: The plug-in name.
         splits: Those that exist.
         disjoint: Whether no picture belongs to two splits; CIRCO's do, for one gallery serves all.
+        aliases: What their authors call splits, where that is another name.
         averages: Each paper's own summary, by name: the metrics whose means over all tasks it averages.
     """
 
     name: ClassVar[str]
     splits: ClassVar[tuple[Split, ...]] = ("train", "val", "test")
     disjoint: ClassVar[bool] = True
+    aliases: ClassVar[Mapping[str, Split]] = {}
     averages: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @abstractmethod
@@ -59,9 +61,21 @@ class Dataset(ABC):
         wished: tuple[Split, ...] = ("val", "test", *self.splits)
         return next(split for split in wished if split in self.splits)
 
+    def split_called(self, name: str) -> str:
+        """The split that its authors call so; any other name as it is, known or not."""
+        return self.aliases.get(name, name)
+
     def unlisted(self, split: Split) -> str:  # noqa: ARG002  (most sets list their galleries themselves)
         """Why the gallery of a split cannot be known in full, or ""; numbers over what is known of it are partial."""
         return ""
+
+    def notes(self, split: Split) -> Sequence[str]:  # noqa: ARG002  (most sets have nothing to add)
+        """What is not evaluated on a split though its annotations hint at it, and why; a sentence each.
+
+        Raises:
+            DataError: Its annotations cannot be read.
+        """
+        return ()
 
     def missing(self, ids: Iterable[str]) -> list[str]:  # noqa: ARG002  (a set that draws its pictures lacks none)
         """Those of `ids` for which there is no file, in their order; told without opening any."""

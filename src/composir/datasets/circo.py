@@ -129,7 +129,7 @@ def _query(record: Record, hidden: bool) -> Query:
     return Query(
         id=str(record.number("id")),
         reference=str(record.number("reference_img_id")),
-        captions=(record.text("relative_caption"),),
+        captions=(record.words("relative_caption"),),
         targets=() if hidden else _targets(record),
         shared_concept=record.text("shared_concept"),
         aspects=record.texts("semantic_aspects") if record.has("semantic_aspects") else (),

@@ -87,7 +87,7 @@ def _query(record: Record, name: str) -> Query:
         twice = next(number for number in others if others.count(number) > 1)
         raise record.error(f"key 'gallery' holds image {twice} more than once; each is needed once")
     subset = tuple(map(str, sorted({target, *others})))
-    return Query(name, str(reference), (record.text("condition"),), (str(target),), subset)
+    return Query(name, str(reference), (record.words("condition"),), (str(target),), subset)
 
 
 def _number(record: Record) -> int:

@@ -71,7 +71,7 @@ def _query(record: Record, stems: dict[int, str]) -> Query:
     return Query(
         id=str(record.number("qid")),
         reference=_image(record, "query-image", stems),
-        captions=(record.text("query-text"),),
+        captions=(record.text("query-text"),),  # should a published one be blank, it is read, and the doctor tells
         targets=(_image(record, "target-image", stems),),
     )
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import NoReturn, TypeVar, cast
 
 from composir.errors import DataError
 
 LONGEST_SHOWN = 60
+
+Said = TypeVar("Said", bound=Hashable)
 
 
 class Record:
@@ -47,6 +49,13 @@ class Record:
     def text(self, key: str) -> str:
         """A text; it may be blank."""
         return self._a_text(key, self._get(key), "a text is needed")
+
+    def words(self, key: str) -> str:
+        """A text that is not blank."""
+        value = self.text(key)
+        if not value.strip():
+            self._refuse(key, value, "a text that is not blank is needed")
+        return value
 
     def optional_text(self, key: str, default: str = "") -> str:
         """A text, or `default` where the key is absent."""
@@ -205,11 +214,21 @@ def unique(records_ids: Iterable[tuple[str, Record]]) -> None:
     Raises:
         DataError: The id and both records.
     """
-    seen: dict[str, Record] = {}
-    for name, record in records_ids:
-        first = seen.setdefault(name, record)
-        if first is not record:
-            raise record.error(f"has the id {name!r}, as {first.place} has; each may be used once, mend one of them")
+    for name, first, record in _again(records_ids):
+        raise record.error(f"has the id {name!r}, as {first.place} has; each may be used once, mend one of them")
+
+
+def require_distinct(said: Iterable[tuple[Hashable, Record]]) -> None:
+    """Refuse records that say the same.
+
+    Args:
+        said: What each says, but for an id, and the record.
+
+    Raises:
+        DataError: Both records.
+    """
+    for _, first, record in _again(said):
+        raise record.error(f"says the same as {first.place}, and would count twice; remove one of them")
 
 
 def nfc(name: str) -> str:
@@ -232,6 +251,15 @@ def told(value: object) -> str:
     shown = json.dumps(value, ensure_ascii=isinstance(value, str) and not is_unicode(value))
     shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 3]}..."
     return f"{kind.get(type(value), '')} {shown}".strip()
+
+
+def _again(said: Iterable[tuple[Said, Record]]) -> Iterator[tuple[Said, Record, Record]]:
+    """Whatever a record says that another has said before; with the first that did, and itself."""
+    seen: dict[Said, Record] = {}
+    for what, record in said:
+        first = seen.setdefault(what, record)
+        if first is not record:
+            yield what, first, record
 
 
 def _list(path: Path, of: str) -> Sequence[object]:

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 from composir.datasets.base import Split
 from composir.datasets.files import FileDataset, stem_of
-from composir.datasets.records import read_lines, records
+from composir.datasets.records import read_lines, records, require_distinct
 from composir.errors import DataError
 from composir.types import Pair, Query, Task
 
@@ -66,14 +66,16 @@ class Shoes(FileDataset):
         for name in mine.keys() & others.keys():
             places = [self._file(name) for name in LISTS.values()]
             raise DataError(f"{places[0]}: names {name!r}, which is in {places[1]} too; keep it in one")
-        found = []
+        found, said = [], []
         for number, record in enumerate(records(self._file(RELATIVE))):
             target, reference = stem_of(record.name("ImageName")), stem_of(record.name("ReferenceImageName"))
-            caption = record.text("RelativeCaption")
+            caption = record.words("RelativeCaption")
+            said.append(((target, reference, caption), record))
             if target not in mine and target not in others:
                 raise record.error(f"ImageName {target!r} is in neither {' nor '.join(LISTS.values())}; add it to one")
             if target in mine:
                 found.append(Query(str(number), reference, (caption,), (target,)))
+        require_distinct(said)
         if not found:
             raise DataError(f"{self._file(RELATIVE)}: no target is in {LISTS[split]}; download both files again")
         return tuple(found)
@@ -82,10 +84,13 @@ class Shoes(FileDataset):
         """Pictures of the split with the captions that tell of them alone; none where their file is missing."""
         mine, path = self._names(split), self._plain()
         captions: dict[str, tuple[str, ...]] = {}
+        said = []
         for record in [] if path is None else records(path):
-            name, caption = stem_of(record.name("ImageName")), record.text("Caption")
+            name, caption = stem_of(record.name("ImageName")), record.words("Caption")
+            said.append(((name, caption), record))
             if name in mine:
                 captions[name] = (*captions.get(name, ()), caption)
+        require_distinct(said)
         return tuple(Pair(name, name, texts) for name, texts in captions.items())
 
     def _file(self, name: str) -> Path:

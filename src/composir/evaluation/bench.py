@@ -45,7 +45,7 @@ def evaluate(
     Args:
         method: Encodes and composes.
         dataset: Pictures, queries and protocols.
-        split: One of the data set's; its `asked` if not given.
+        split: One of the data set's, by its authors' name too; its `asked` if not given.
         partial: Evaluate without pictures that are missing or cannot be read, and stamp every number.
         batch_size: Of encoding and composing.
         workers: Decoding processes, see `pixel_batches`.
@@ -60,7 +60,7 @@ def evaluate(
         ComposirError: The split does not exist or its truth is hidden, a control that the method does not take, or
             annotations that contradict each other.
     """
-    split = split or dataset.asked
+    split = dataset.split_called(split or dataset.asked)
     tasks = tasks_of(dataset, split, partial=partial)
     check_controls(method, controls)
     baselines = baselines_of(method, dataset.name)
@@ -81,7 +81,7 @@ def evaluate(
         "protocol": protocol_of(method, baselines, asked, **where),
         **scores[name],
         "baselines": {own: scores[own] for own in baselines},
-        "warnings": warnings(standings, asked, missing),
+        "warnings": [*warnings(standings, asked, missing), *dataset.notes(cast("Split", split))],
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": _opened(dataset, split, options),
     }

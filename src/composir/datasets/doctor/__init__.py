@@ -2,6 +2,7 @@
 
 annotations.py   what is named, what points nowhere   probe.py   pictures opened, whatever they do
 costs.py         queries, truths and galleries lost          twins.py   pictures with the same bytes
+oddities.py      captions without words, queries twice
 """
 
 from __future__ import annotations
@@ -10,17 +11,21 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from composir.datasets.base import Dataset, Split
 from composir.datasets.doctor.annotations import Annotations, Astray, Fault
 from composir.datasets.doctor.costs import Blame, Cost, costs
+from composir.datasets.doctor.oddities import Repeated, Wordless, repeated, wordless
 from composir.datasets.doctor.probe import Job, Look, Progress, look
 from composir.datasets.doctor.twins import Twins, twins
 from composir.datasets.files import FileDataset
 from composir.errors import DataError
 from composir.nouns import counted
 
-__all__ = ["Astray", "Blame", "Copies", "Cost", "Diagnosis", "Fault", "Twins", "Unreadable", "examine"]
+__all__ = [
+    "Astray", "Blame", "Copies", "Cost", "Diagnosis", "Fault", "Repeated", "Twins", "Unreadable", "Wordless", "examine",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +63,11 @@ class Diagnosis:
         same: Pictures whose files hold the same bytes, and what that costs.
         foreign: Picture files that no annotation names.
         astray: Annotations that point nowhere.
+        wordless: Queries with a caption that holds no word.
+        repeated: Queries that stand more than once.
         costs: What each part of each split loses, also where that is nothing.
         blame: What each missing or unreadable picture costs.
-        notes: What could not be examined, and why.
+        notes: What could not be examined, or is not evaluated, and why.
     """
 
     name: str
@@ -74,20 +81,35 @@ class Diagnosis:
     same: tuple[Twins, ...]
     foreign: tuple[str, ...]
     astray: tuple[Astray, ...]
+    wordless: tuple[Wordless, ...]
+    repeated: tuple[Repeated, ...]
     costs: tuple[Cost, ...]
     blame: Mapping[str, Blame]
     notes: tuple[str, ...]
 
     @property
+    def complete(self) -> bool:
+        """Whether all annotations can be read, and all that they name is there: then no evaluation refuses the set.
+
+        An evaluation asks what keeps a split from being complete just as `examine` does, but of that split alone, and
+        of its tasks alone.
+        """
+        return not self.problems
+
+    @property
     def problems(self) -> int:
-        """How many there are of all kinds."""
-        kinds = (self.faults, self.missing, self.unreadable, self.copies, self.same, self.foreign, self.astray)
-        return sum(map(len, kinds))
+        """How many things keep the set from being complete: evaluations refuse them, or leave them out and say so."""
+        return sum(map(len, (self.faults, self.missing, self.unreadable, self.astray)))
+
+    @property
+    def warnings(self) -> int:
+        """How many things there are that take nothing away, but that a number may depend on."""
+        return sum(map(len, (self.copies, self.same, self.foreign, self.wordless, self.repeated)))
 
 
 def examine(
     dataset: Dataset,
-    splits: Sequence[Split] | None = None,
+    splits: Sequence[str] | None = None,
     *,
     decode: bool = True,
     sample: int | None = None,
@@ -101,7 +123,7 @@ def examine(
 
     Args:
         dataset: An opened one.
-        splits: Which; all of them if not given.
+        splits: Which, by their authors' names too; all of them if not given.
         decode: Whether to open the pictures; without it, only that their files exist is known.
         sample: Open only so many, spread evenly.
         workers: Processes; as many as cores (up to 8) if not given; 0 works here, without protection.
@@ -111,10 +133,7 @@ def examine(
         DataError: A split that the set does not have, or a folder that cannot be listed.
         ComposirError: The processes cannot start.
     """
-    chosen = tuple(dict.fromkeys(splits or dataset.splits))
-    for split in chosen:
-        if split not in dataset.splits:
-            raise DataError(f"{dataset.name} has no split {split!r}; there is {', '.join(dataset.splits)}")
+    chosen = _chosen(dataset, splits or dataset.splits)
     said = [Annotations.read(dataset, split) for split in chosen]
     named = sorted({image for part in said for image in part.images()})
     missing = dataset.missing(named)
@@ -138,10 +157,21 @@ def examine(
         same=twins(said, _same(looks)),
         foreign=foreign,
         astray=tuple(astray for part in said for astray in part.astray()),
+        wordless=wordless(said),
+        repeated=repeated(said),
         costs=tuple(spent),
         blame=blame,
-        notes=notes,
+        notes=(*notes, *(note for part in said for note in part.notes)),
     )
+
+
+def _chosen(dataset: Dataset, names: Iterable[str]) -> tuple[Split, ...]:
+    """The splits that are called so, each once."""
+    called = tuple(dict.fromkeys(map(dataset.split_called, names)))
+    for split in called:
+        if split not in dataset.splits:
+            raise DataError(f"{dataset.name} has no split {split!r}; there is {', '.join(dataset.splits)}")
+    return cast("tuple[Split, ...]", called)
 
 
 def _files(dataset: Dataset, images: Iterable[str]) -> dict[str, Path | None]:

@@ -50,6 +50,7 @@ class Annotations:
         triplets: Likewise; for training.
         pairs: Likewise.
         faults: Why some of it could not be read.
+        notes: What is not evaluated, and why, as the data set gives it.
     """
 
     split: Split
@@ -57,6 +58,7 @@ class Annotations:
     triplets: Sequence[Query] = ()
     pairs: Sequence[Pair] = ()
     faults: list[Fault] = field(default_factory=list)
+    notes: Sequence[str] = ()
 
     @classmethod
     def read(cls, dataset: Dataset, split: Split) -> Annotations:
@@ -73,6 +75,7 @@ class Annotations:
                 return ()
 
         found.tasks, found.triplets, found.pairs = ask(dataset.tasks), ask(dataset.triplets), ask(dataset.pairs)
+        found.notes = ask(dataset.notes)
         if found.tasks and (unlisted := dataset.unlisted(split)):
             found.faults.append(Fault(split, unlisted))
         return found

@@ -10,7 +10,7 @@ set.json                                               {"name", "drop_reference"
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from composir.datasets.files import FileDataset
 from composir.datasets.jsonl.rows import PAIR_KEYS, SPLITS, TRIPLET_KEYS, Lines, pair_of, query_of, read_gallery
 from composir.datasets.jsonl.settings import Settings
 from composir.datasets.placed import PlacedFiles
+from composir.datasets.records import Record
 from composir.errors import DataError
 from composir.nouns import counted
 from composir.types import Pair, Query, Task
@@ -47,16 +48,14 @@ class Jsonl(FileDataset):
             root: The folder that holds images/ and the files.
 
         Raises:
-            DataError: It is no folder, has neither triplets nor pairs, or set.json or a file of all splits is
-                malformed; files of one split are read when they are needed.
+            DataError: It is no folder, has neither triplets nor pairs, or two kinds of one of them. A malformed line or
+                set.json is told by whatever needs it.
         """
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise DataError(f"{self.root}: there is no such folder; for {self.name} give {self.layouts}")
         self.images = PlacedFiles([self.root / "images"])
-        self._settings = Settings(self.root)
-        make = partial(query_of, drop_reference=self._settings.drop_reference)
-        self._triplets = Lines(self.root, "triplets.{split}.jsonl", "triplets.jsonl", TRIPLET_KEYS, make)
+        self._triplets = Lines(self.root, "triplets.{split}.jsonl", "triplets.jsonl", TRIPLET_KEYS, self._query)
         self._pairs = Lines(self.root, "pairs.{split}.jsonl", "captions.jsonl", PAIR_KEYS, pair_of)
         there = self._triplets.splits() | self._pairs.splits()
         if not there:
@@ -73,18 +72,18 @@ class Jsonl(FileDataset):
         """One task, named as set.json or else the folder says; none where a split has no triplets.
 
         Raises:
-            DataError: A malformed line, by file and number.
+            DataError: A malformed line, by file and number; a malformed set.json, whether or not there are triplets.
         """
-        queries = self._queries(split)
+        settings, queries = self._settings, self._queries(split)
         if not queries:
             return []
         return [
             Task(
-                name=self._settings.name,
+                name=settings.name,
                 gallery=self._gallery(split, queries),
                 queries=tuple(queries),
-                metrics=self._settings.metrics_for(queries),
-                drop_reference=self._settings.drop_reference,
+                metrics=settings.metrics_for(queries),
+                drop_reference=settings.drop_reference,
                 hidden=not queries[0].targets,
             )
         ]
@@ -98,6 +97,21 @@ class Jsonl(FileDataset):
         self.check_split(split)
         return self._pairs.of(split)
 
+    def notes(self, split: Split) -> Sequence[str]:
+        """Says so where Rs@K is left out because some queries have a subset and others none."""
+        self.check_split(split)
+        if self._settings.metrics is not None:
+            return ()
+        having, lacking = [], []
+        for line, query in self._triplets.numbered(split):
+            (having if query.subset else lacking).append(line)
+        if not (having and lacking):
+            return ()
+        count = f"{len(having):,} of {counted(len(having) + len(lacking), 'query', 'queries')}"
+        told = f"{self._triplets.path(split)}: {count} of {split} have a subset (line {having[0]} the first)"
+        why = f"line {lacking[0]} is the first without, so Rs@K is not evaluated"
+        return (f"{told}; {why}: give all of them one, or name the metrics in set.json",)
+
     def files_of(self, split: Split) -> tuple[Path, ...]:
         """The files that a split is read from, those of them that there are."""
         self.check_split(split)
@@ -106,13 +120,22 @@ class Jsonl(FileDataset):
 
     def _queries(self, split: Split) -> list[Query]:
         self.check_split(split)
-        queries = self._triplets.of(split)
-        for query in queries:
-            if bool(query.targets) != bool(queries[0].targets):
-                told = f"query {query.id!r} has {counted(len(query.targets), 'target')}, query {queries[0].id!r}"
-                told = f"{told} has {len(queries[0].targets)}; give targets to all queries of {split} or to none"
-                raise DataError(f"{self._triplets.path(split)}: {told}")
-        return queries
+        numbered = self._triplets.numbered(split)
+        for line, query in numbered:
+            first_line, first = numbered[0]
+            if bool(query.targets) != bool(first.targets):
+                has = f"line {line}: query {query.id!r} has {counted(len(query.targets), 'target')}"
+                told = f"{has}, but line {first_line}, query {first.id!r}, has {len(first.targets)}"
+                remedy = f"give targets to all queries of {split} or to none"
+                raise DataError(f"{self._triplets.path(split)}: {told}; {remedy}")
+        return [query for _, query in numbered]
+
+    @cached_property
+    def _settings(self) -> Settings:
+        return Settings.read(self.root)
+
+    def _query(self, record: Record, name: str) -> Query:
+        return query_of(record, name, drop_reference=self._settings.drop_reference)
 
     def _gallery(self, split: Split, queries: Sequence[Query]) -> tuple[str, ...]:
         if (path := self._gallery_file(split)) is not None:

@@ -43,7 +43,7 @@ class Lines(Generic[Row]):
             split: path for split in SPLITS if (path := root / own.format(split=split)).is_file()
         }
         self._shared, self._keys, self._make = root / shared, keys, make
-        self._read: dict[Path, list[tuple[Split, Row]]] = {}
+        self._read: dict[Path, list[tuple[Split, int, Row]]] = {}
         if self._own and self._shared.is_file():
             beside = next(iter(self._own.values())).name
             raise DataError(f"{root}: holds {shared} beside {beside}; keep one or the other")
@@ -56,8 +56,18 @@ class Lines(Generic[Row]):
         return self._own.get(split) or (self._shared if self._shared.is_file() else None)
 
     def splits(self) -> set[Split]:
-        """Those with rows; a file of all splits is read for it."""
-        return set(self._own.keys()) or {split for split in SPLITS if self.of(split)}
+        """Those with rows; a file of all splits is read for it.
+
+        What is wrong with a row of it is left to `of` to tell, so that the rest of the set can be opened and examined.
+        """
+        if self._own or not self._shared.is_file():
+            return set(self._own)
+        try:
+            return {split for split in SPLITS if self.of(split)}
+        except DataError:
+            if said := _said_splits(self._shared):
+                return said
+            raise
 
     def of(self, split: Split) -> list[Row]:
         """The rows of a split, in file order.
@@ -65,15 +75,19 @@ class Lines(Generic[Row]):
         Raises:
             DataError: A malformed line, an unknown key, an id that two lines bear; file and line are named.
         """
+        return [row for _, row in self.numbered(split)]
+
+    def numbered(self, split: Split) -> list[tuple[int, Row]]:
+        """Likewise, each with the number of its line, counted from 1."""
         path = self.path(split)
         if path is None:
             return []
         if path not in self._read:
             self._read[path] = list(self._rows(path, None if path == self._shared else split))
-        return [row for of, row in self._read[path] if of == split]
+        return [(line, row) for of, line, row in self._read[path] if of == split]
 
-    def _rows(self, path: Path, split: Split | None) -> Iterator[tuple[Split, Row]]:
-        """Each line's split, which is as given or else said by the line, and row."""
+    def _rows(self, path: Path, split: Split | None) -> Iterator[tuple[Split, int, Row]]:
+        """Each line's split, which is as given or else said by the line, its number, and row."""
         keys = self._keys if split else (*self._keys, "split")
         seen = dict[str, str]()
         for index, (line, value) in enumerate(read_jsonl(path)):
@@ -85,7 +99,7 @@ class Lines(Generic[Row]):
             if (first := seen.setdefault(name, record.place)) != record.place:
                 remedy = "each may be used once (a row that has none is given its number, counted from 0)"
                 raise record.error(f"has the id {name!r}, as {first} has; {remedy}")
-            yield split or _split(record), self._make(record, name)
+            yield split or _split(record), line, self._make(record, name)
         if not seen:
             raise DataError(f"{path}: holds no line; remove it, or write one JSON object a line")
 
@@ -104,7 +118,7 @@ def query_of(record: Record, name: str, *, drop_reference: bool) -> Query:
         reference=_checked(record, record.name("reference")),
         captions=_captions(record),
         targets=_one_or_many(record, "target", "targets"),
-        subset=_names(record, "subset") if record.has("subset") else (),
+        subset=_subset(record) if record.has("subset") else (),
         weight=weight,
         shared_concept=record.optional_text("shared_concept"),
         aspects=record.texts("aspects") if record.has("aspects") else (),
@@ -144,6 +158,14 @@ def _split(record: Record) -> Split:
     return cast("Split", split)
 
 
+def _said_splits(path: Path) -> set[Split]:
+    """The splits that the rows of a file name, whatever else is wrong with them; all where one of them cannot tell."""
+    try:
+        return {_split(Record(value, path, f"line {line}")) for line, value in read_jsonl(path)}
+    except DataError:
+        return set(SPLITS)
+
+
 def _captions(record: Record) -> tuple[str, ...]:
     if record.has("caption") == record.has("captions"):
         raise record.error("needs one of the keys 'caption' and 'captions'")
@@ -159,6 +181,13 @@ def _one_or_many(record: Record, one: str, many: str) -> tuple[str, ...]:
     if record.has(one):
         return (_checked(record, record.name(one)),)
     return _names(record, many) if record.has(many) else ()
+
+
+def _subset(record: Record) -> tuple[str, ...]:
+    found = _names(record, "subset")
+    if not found:
+        raise record.error("key 'subset' holds an empty list; name its pictures, or leave the key out")
+    return found
 
 
 def _names(record: Record, key: str) -> tuple[str, ...]:
