@@ -87,6 +87,7 @@ HARMLESS = {
         root / "triplets.test.jsonl", '{"reference": "00", "caption": "x", "target": "01"}'
     ),
 }
+PUBLISHED = {"a query twice"}  # odd, but nothing about the folder
 HARMFUL = {
     "missing": lambda root: (root / "images/03.png").unlink(),
     "unreadable": lambda root: (root / "images/03.png").write_bytes(b"none"),
@@ -117,12 +118,15 @@ def test_what_the_doctor_calls_complete_is_evaluated_whole_and_nothing_else_is(c
         "-o",
         tmp_path / "o",
     )
+    as_it_should = what == "nothing" or what in PUBLISHED
     done, evaluated = cli("data", "check", "jsonl", shop, "--workers", 0, "--json"), cli(*asked)
     found = json.loads(done.out)
-    assert (done.code, evaluated.code) == ((0, 0) if what in HARMLESS else (1, 1)), evaluated.err
+    assert evaluated.code == (what in HARMFUL), evaluated.err
     assert found["complete"] is (what in HARMLESS)
+    assert done.code == bool(found["problems"] or found["warnings"]) == (not as_it_should)
     if found["complete"]:
-        assert (found["problems"], found["warnings"]) == (0, int(what != "nothing"))
+        assert (found["problems"], found["warnings"]) == (0, int(not as_it_should))
+        assert found["oddities"] == (what in PUBLISHED)
         assert "(partial)" not in evaluated.out
         assert not load_result(tmp_path / "o").content["protocol"]["partial"]
     else:
@@ -162,12 +166,12 @@ def test_the_authors_name_of_a_split_is_understood(cli, tmp_path, monkeypatch):
     assert "unknown split of cirr: 'test2'; did you mean 'test'" in unknown.err
 
 
-def test_warnings_are_counted_apart(cli, shop):
+def test_warnings_and_oddities_are_counted_apart(cli, shop):
     HARMLESS["twins"](shop)
     HARMLESS["a query twice"](shop)
     HARMLESS["a query twice"](shop)
     done = cli("data", "check", "jsonl", shop, "--workers", 0)
-    assert (done.code, done.out.splitlines()[-1]) == (0, "complete; 2 warnings")
+    assert (done.code, done.out.splitlines()[-1]) == (1, "complete; 1 warning; 1 oddity")
     assert "queries that stand more than once: 1\n  test shop 0 = 29 = 30  one query, counted 3 times\n" in done.out
 
 

@@ -38,8 +38,8 @@ def check(
 ) -> None:
     """Name every missing, unreadable, double or foreign picture and every annotation that points nowhere.
 
-    For each it says what it costs: queries that cannot be asked, galleries that shrink. Exit code 1 if the set is not
-    complete: then `composir eval` refuses it too. What takes nothing away is a warning.
+    For each it says what it costs: queries that cannot be asked, galleries that shrink. Exit code 1 if there is any.
+    `composir eval` refuses a set that is not complete; double and foreign pictures take nothing away and are warnings.
     """
     from composir.cli.eval import parsed
     from composir.cli.progress import counted
@@ -54,7 +54,7 @@ def check(
         typer.echo("\nStopped.", err=True)
         raise typer.Exit(130) from None
     typer.echo(_as_json(found, root) if json else _as_text(found, root))
-    if not found.complete:
+    if found.problems or found.warnings:
         raise typer.Exit(1)
 
 
@@ -64,6 +64,7 @@ def _as_json(found: Diagnosis, root: Path) -> str:
 
     whole = {"name": found.name, "root": str(root)}
     counts = {"complete": found.complete, "problems": found.problems, "warnings": found.warnings}
+    counts["oddities"] = found.oddities
     return dumps({**whole, **counts, **asdict(found)}, indent=1, ensure_ascii=False)
 
 
@@ -96,7 +97,8 @@ def _as_text(found: Diagnosis, root: Path) -> str:
 def _verdict(found: Diagnosis) -> str:
     """The last line."""
     first = "complete" if found.complete else nouns.counted(found.problems, "problem")
-    return "; ".join([first, *[nouns.counted(found.warnings, "warning")] * bool(found.warnings)])
+    rest = (found.warnings, "warning", "warnings"), (found.oddities, "oddity", "oddities")
+    return "; ".join([first, *(nouns.counted(*own) for own in rest if own[0])])
 
 
 def _kind(title: str, items: Sequence[str]) -> list[str]:

@@ -103,8 +103,13 @@ class Diagnosis:
 
     @property
     def warnings(self) -> int:
-        """How many things there are that take nothing away, but that a number may depend on."""
-        return sum(map(len, (self.copies, self.same, self.foreign, self.wordless, self.repeated)))
+        """How many double and foreign pictures there are: nothing is lost, but the folder is not as published."""
+        return sum(map(len, (self.copies, self.same, self.foreign)))
+
+    @property
+    def oddities(self) -> int:
+        """How many queries are odd as they were published: nothing on this disk can mend them."""
+        return len(self.wordless) + len(self.repeated)
 
 
 def examine(
