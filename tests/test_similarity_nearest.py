@@ -127,6 +127,30 @@ def test_the_bound_on_the_error_holds(seed, spread, shift, t, scorer):
 def test_a_vector_that_is_not_finite_has_no_code():
     with pytest.raises(ComposirError, match="not finite"):
         Codes(np.full((3, 1, 8), np.nan, np.float16))
+    with pytest.raises(ComposirError, match="not a number"):
+        Nearest(np.ones((3, 1, 8), np.float16), Codes(np.ones((3, 1, 8), np.float16))).best(
+            Wanted.of(np.full((1, 8), np.inf)), 1
+        )
+
+
+@pytest.mark.parametrize("width", [1, 256, 516, 517, 1024, 8192])
+def test_sums_fit_whatever_the_width(width):
+    """The largest there can be: all codes at their end, the query as long as it gets in every dimension."""
+    ends = np.ones((4, 1, width), np.float16)
+    ends[1] = -1
+    ends[2, 0, ::2] = -1
+    ends[3] = 0
+    for sign in (1.0, -1.0):
+        wanted = Wanted.of(np.full((1, width), sign))
+        quick = Codes(ends)(wanted)
+        true = Nearest(ends).scores(wanted, np.arange(4))
+        assert np.abs(quick.scores.astype(float) + quick.offset - true).max() <= quick.error < 1e-3 * width
+
+
+def test_a_query_of_nothing_scores_nothing():
+    quick = Codes(random(4, 5, 1, 8, twins=0)[1])(Wanted.of(np.zeros((1, 8))))
+    assert (quick.scores == 0).all()
+    assert quick.error == 0
 
 
 def test_without_the_extra_the_command_is_told(monkeypatch):
