@@ -64,6 +64,10 @@ def test_slerp_takes_the_alpha_of_the_data_set():
     wanted = find_method("slerp", "clip-tiny")
     assert load_wanted(wanted, "cirr", "cpu").alpha == pytest.approx(ALPHA["cirr"])
     assert load_wanted(wanted, "genecis", "cpu").alpha == pytest.approx(0.8)
+    assert load_wanted(wanted, device="cpu").alpha == pytest.approx(0.8)
+    drawn = find_method("slerp", "wardrobe-clip")
+    assert load_wanted(drawn, device="cpu").alpha == pytest.approx(ALPHA["wardrobe"])  # a folder of one's own drawings
+    assert load_wanted(drawn, "fashioniq", "cpu").alpha == pytest.approx(ALPHA["fashioniq"])
 
 
 def test_a_run_is_its_best_checkpoint(folder):

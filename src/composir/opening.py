@@ -134,7 +134,8 @@ def load_wanted(wanted: Wanted, data: str = "", device: str = "auto") -> Method:
 
     Args:
         wanted: Which.
-        data: Name of the data set it is for: Slerp and its kin take their alpha by it where none is given.
+        data: Name of the data set it is for: Slerp and its kin take their alpha by it where none is given. "" = none,
+            or that for which the backbone was made.
         device: auto, cpu, cuda, cuda:1, mps.
 
     Raises:
@@ -142,12 +143,13 @@ def load_wanted(wanted: Wanted, data: str = "", device: str = "auto") -> Method:
     """
     from composir import checkpoint
     from composir.backbones import load_backbone
-    from composir.methods.slerp import ALPHA, Slerp
+    from composir.methods.slerp import ALPHA, MADE_FOR, Slerp
 
     arguments = dict(wanted.arguments)
     kind = load_class("composir.methods", wanted.name, "method", arguments, leave_out="backbone")
-    if issubclass(kind, Slerp) and "alpha" not in arguments and data in ALPHA:
-        arguments["alpha"] = data
+    purpose = data or MADE_FOR.get(wanted.backbone, "")
+    if issubclass(kind, Slerp) and "alpha" not in arguments and purpose in ALPHA:
+        arguments["alpha"] = purpose
     backbone = load_backbone(wanted.backbone, wanted.revision) if wanted.backbone else None
     path = wanted.checkpoint
     if path is not None and read_header(path).method == wanted.name:
