@@ -15,6 +15,7 @@ import torch
 
 from composir import checkpoint
 from composir.backbones import load_backbone
+from composir.errors import GalleryError
 from composir.gallery.store import Gallery
 from composir.methods import load_method
 
@@ -110,6 +111,42 @@ def test_the_gallery_remembers_backbone_and_method(cli, pictures, tmp_path):
     assert "0 encoded" in again.out
     kept = cli("index", root, "--gallery", tmp_path / "g", "--workers", 0)
     assert (kept.code, Gallery.open(tmp_path / "g").manifest.method) == (0, "slerp")
+
+
+def test_another_method_is_told_with_the_way_back_and_out(cli, pictures, tmp_path):
+    root, path = pictures(2), tmp_path / "g"
+    made = ("index", root, "--gallery", path, "--workers", 0)
+    assert "searches use" not in cli(*made, "--backbone", "clip-tiny").err
+    told = cli(*made, "--method", "sum", "--json")
+    back = f"back, to its defaults, with: composir index {root} --gallery {path} --method slerp"
+    assert told.err.splitlines()[-1] == (
+        f"searches use method sum (no arguments) from now on, no longer slerp (alpha = 0.8); {back}"
+    )
+    assert json.loads(told.out)["unchanged"] == 2
+    assert "searches use" not in cli(*made).err  # nothing changed any more
+    asked = ("search", "--gallery", path, "--image", root / "000.png", "--text", "is red", "--alpha", 0.5)
+    refused = cli(*asked)
+    assert refused.code == 1
+    assert refused.err.endswith("; over this gallery: --method slerp\n")
+    assert cli(*asked, "--method", "slerp").code == 0
+    assert "searches use method slerp (alpha = 0.8) from now on, no longer sum" in cli(*made, "--method", "slerp").err
+    assert cli(*asked).code == 0
+
+
+def test_another_method_of_an_edition_is_told_with_the_way_back(cli, pictures, tmp_path, gallery):
+    made = ("index", pictures(12), "--gallery", gallery, "--workers", 0, "--beside", "--backbone", "siglip-tiny")
+    assert "searches use" not in cli(*made, "--method", "sum").err
+    back = f"--gallery {gallery} --beside --backbone siglip-tiny --method sum\n"
+    assert cli(*made, "--method", "slerp").err.endswith(
+        f"no longer sum (no arguments); back with: composir index {made[1]} {back}"
+    )
+
+
+def test_a_run_that_fails_after_the_method_changed_tells_the_change(cli, pictures, gallery, monkeypatch):
+    monkeypatch.setattr("composir.indexing.walk", lambda *_, **__: (_ for _ in ()).throw(GalleryError("no luck")))
+    done = cli("index", pictures(12), "--gallery", gallery, "--workers", 0, "--method", "sum")
+    assert (done.code, Gallery.open(gallery).manifest.method) == (1, "sum")
+    assert "searches use method sum" in done.err
 
 
 def test_a_damaged_table_is_one_line_with_the_remedy(cli, pictures, tmp_path):
