@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from composir import checkpoint
+from composir import checkpoint, indexing
 from composir.backbones import load_backbone
 from composir.errors import GalleryError
 from composir.gallery.store import Gallery
@@ -213,6 +213,29 @@ def test_names_that_nothing_bears(cli, pictures, tmp_path, arguments, hint):
 def test_a_folder_that_is_not_there(cli, tmp_path):
     done = cli("index", tmp_path / "nowhere", "--gallery", tmp_path / "g")
     assert (done.code, done.err) == (1, f"error: {tmp_path / 'nowhere'} is missing; name the folder of pictures\n")
+
+
+def test_ctrl_c_ends_with_130_and_keeps_what_was_encoded(cli, pictures, tmp_path, monkeypatch):
+    root, real, seen = pictures(7), indexing.encode, []
+
+    def encode(method, pixels):
+        seen.append(len(pixels))
+        if len(seen) == 4:  # the first is a blank, by which the gallery is made
+            signal.raise_signal(signal.SIGINT)
+        return real(method, pixels)
+
+    made = ("index", root, "--gallery", tmp_path / "g", *TINY, "--batch-size", 2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf to it where the suite runs in background
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(indexing, "encode", encode)
+            done = cli(*made)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "\nStopped. What was encoded is kept: run the same command again to go on.\n"
+    assert len(Gallery.open(tmp_path / "g").ids()) == 4
+    assert "4 unchanged; 3 encoded in" in cli(*made).out
 
 
 @pytest.mark.long
