@@ -203,6 +203,8 @@ class Engine:
         if not path.is_file():
             if looks_like_id(str(reference)):
                 raise ComposirError(f"the gallery has no picture {reference}; index its folder again, or check the id")
+            if path.is_dir():
+                raise ComposirError(f"{path} is a folder; name one picture in it")
             raise ComposirError(f"there is no file {path}; check the path")
         try:
             own = file_id(path)
