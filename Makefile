@@ -12,7 +12,7 @@ test test-long test-slow: export PYTHONDONTWRITEBYTECODE :=
 help:
 	@echo "make demo       draw 2,000 garments, index them, answer three composed queries"
 	@echo "make serve      a page over the demo's gallery, at http://127.0.0.1:8000"
-	@echo "make test       the test suite: CPU, no network"
+	@echo "make test       the quick part of the test suite: CPU, no network"
 	@echo "make test-long  what takes seconds each: kills, servers, looks of the page"
 	@echo "make test-slow  full-size architectures, long kill tests"
 	@echo "make check      format, lint, types, layers, file sizes, tests: what CI runs"

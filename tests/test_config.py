@@ -187,6 +187,39 @@ def test_a_missing_section_is_named(load, section):
         load(text)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "epochs = 2",
+            "epoch = 2",
+            "unknown key in [train] 'epoch'; did you mean 'epochs'?; [train.epochs] Field required",
+        ),
+        (
+            "epochs = 2\nbatch_size = 16",
+            "epochs = 0\nbatchsize = 16",
+            "unknown key in [train] 'batchsize'; did you mean 'batch_size'?; [train.batch_size] Field required",
+        ),
+        (
+            '0.7\n\n[data]\nname = "wardrobe"\ntrain = 60',
+            "0.7\nalpa = 0.7",
+            "[method] unknown argument of method 'contrastive': 'alpa'; did you mean 'alpha'?; [data] Field required",
+        ),
+        (
+            '"contrastive"\nalpha = 0.7\n\n[data]\nname = "wardrobe"\ntrain = 60\n\n[train]\nepochs = 2',
+            '"contrastve"\n[data]\nname = "wardrobe"\ntrian = 60\n[train]\nepochs = 0',
+            "[method] unknown method 'contrastve'; did you mean 'contrastive'?; "
+            "[data] unknown argument of data set 'wardrobe': 'trian'; did you mean 'train'?",
+        ),
+    ],
+)
+def test_a_misspelt_key_is_told_before_what_is_missing_for_it(load, old, new, told):
+    assert old in GOOD
+    with pytest.raises(ComposirError) as caught:
+        load(GOOD.replace(old, new))
+    assert str(caught.value).partition("run.toml: ")[2] == told
+
+
 @pytest.mark.parametrize(("line", "where"), [("epochs = 2", "train.epochs"), ('name = "wardrobe"', "data.name")])
 def test_a_missing_key_is_named(load, line, where):
     with pytest.raises(ComposirError, match=rf"\[{where}\] Field required$"):

@@ -2,7 +2,7 @@
 
 `[backbone]`, `[method]` and `[data]` keys are the constructor's arguments: there the signature is the schema, so they
 are passed on as they stand and checked where the part is built. An unknown key anywhere is an error that names the
-nearest known one.
+nearest known one, before all else that is wrong: a key that was misspelt is missing too.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from composir.errors import ComposirError
-from composir.plugins import nearest
+from composir.errors import ComposirError, UnknownNameError
+from composir.plugins import load_class, nearest
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -140,6 +140,10 @@ class RunConfig(_Strict):
 
 
 _PLAIN = ("init",)  # keys of the file itself
+_PARTS = (  # section, where its classes are, what they are called, the argument that no file gives
+    ("method", "composir.methods", "method", "backbone"),
+    ("data", "composir.datasets", "data set", ""),
+)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -166,7 +170,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
-        raise ComposirError(f"{path}: {_explain(error)}") from error
+        raise ComposirError(f"{path}: {_explain(error, content)}") from error
 
 
 def dump(config: RunConfig) -> str:
@@ -212,15 +216,39 @@ def _apply(content: dict[str, Any], override: str) -> None:
     content[section][name] = parsed
 
 
-def _explain(error: ValidationError) -> str:
-    """The first problem in a user's words; an unknown key gets its nearest neighbour."""
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"]]
-    if first["type"] != "extra_forbidden":
-        given = "" if isinstance(first["input"], dict) else f" (given: {first['input']!r})"
-        return f"[{'.'.join(where)}] {first['msg']}{given}"
+def _explain(error: ValidationError, content: dict[str, Any]) -> str:
+    """Unknown keys, each with its nearest neighbour, and what is missing; else the first wrong value."""
+    problems = error.errors()
+    unknown = [_unknown([str(part) for part in own["loc"]]) for own in problems if own["type"] == "extra_forbidden"]
+    unknown += _unknown_arguments(content)
+    missing = [own for own in problems if own["type"] == "missing"]
+    others = [own for own in problems if own["type"] not in ("missing", "extra_forbidden")]
+    rest = missing or ([] if unknown else others[:1])
+    return "; ".join([*unknown, *map(_told, rest)])
+
+
+def _told(problem: Any) -> str:
+    given = "" if isinstance(problem["input"], dict) else f" (given: {problem['input']!r})"
+    return f"[{'.'.join(map(str, problem['loc']))}] {problem['msg']}{given}"
+
+
+def _unknown(where: list[str]) -> str:
     model: type[BaseModel] = RunConfig
     for part in where[:-1]:
         inner = model.model_fields[part].annotation
         model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
     return str(nearest(where[-1], model.model_fields, f"key in [{'.'.join(where[:-1]) or 'the file'}]"))
+
+
+def _unknown_arguments(content: dict[str, Any]) -> list[str]:
+    """Names and keys of parts that nothing bears; the parts are imported for that, but only once a file is wrong."""
+    told = []
+    for section, package, what, filled in _PARTS:
+        try:
+            part = PartConfig.model_validate(content.get(section))
+            load_class(package, part.name, what, part.arguments, leave_out=filled)
+        except UnknownNameError as error:
+            told.append(f"[{section}] {error}")
+        except (ValidationError, ComposirError):
+            continue  # the section is told of by itself, or its part where it is built
+    return told

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +169,9 @@ class Engine:
             if name not in self.method.controls:
                 takers = [other for other in names() if name in controls_of(other)]
                 known = f"methods that take it: {', '.join(takers)}" if takers else "no method takes it"
-                raise ComposirError(f"method {self.method.name!r} takes no {name!r}; {known}")
+                ready = [other for other in takers if _replaces(other, self.method)]
+                way = f"; over this gallery: --method {' or '.join(ready)}" if ready else ""
+                raise ComposirError(f"method {self.method.name!r} takes no {name!r}; {known}{way}")
 
     def _encode(self, side: Side, picture: _Picture) -> Tensor:
         """One side's encoding of a picture, (1, ·, ·); computed once for as long as it stays in the cache."""
@@ -200,6 +203,8 @@ class Engine:
         if not path.is_file():
             if looks_like_id(str(reference)):
                 raise ComposirError(f"the gallery has no picture {reference}; index its folder again, or check the id")
+            if path.is_dir():
+                raise ComposirError(f"{path} is a folder; name one picture in it")
             raise ComposirError(f"there is no file {path}; check the path")
         try:
             own = file_id(path)
@@ -226,6 +231,12 @@ def reads_words(method: Method) -> bool:
 def embed_words(method: Method, texts: Sequence[str]) -> Float[Tensor, "B 1 D"]:
     """Unit vectors of words in the gallery's space; for methods that `reads_words` names."""
     return F.normalize(method.backbone.embed_text(texts).float(), dim=-1)[:, None]
+
+
+def _replaces(name: str, method: Method) -> bool:
+    """Whether a method of this house reads the same galleries as it stands, without training."""
+    kind: Any = load_object(classes_in("composir.methods")[name], "method")
+    return kind.trains_on == "nothing" and kind.encode_gallery is type(method).encode_gallery
 
 
 def controls_of(method: str) -> tuple[str, ...]:

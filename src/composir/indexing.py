@@ -6,8 +6,11 @@ so that renames and copies cost no encoding; what is left is decoded in worker p
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,7 @@ from composir.loading import Batch, Failure, pixel_batches, prepare
 from composir.methods.base import Method
 from composir.types import Item
 
-COMMIT_SECONDS = 2.0  # what a kill costs at most
+COMMIT_SECONDS = 2.0  # a kill costs what was settled in this time, and the batch in work
 COMPACT_COMMITS = 256  # commits after which the small pieces are joined, so that a long run does not slow down
 PASSING = frozenset({"changed", "unreadable", "missing file"})  # reasons that may be gone by the next run
 
@@ -108,10 +111,7 @@ def index_folder(
         before = gallery.files()
         scan = _walk(gallery, root, follow_symlinks, described, len(before))
         run = _Run(gallery, before, retry_skipped, progress)
-        fresh, transform = run.fresh(root, run.changed(scan)), method.transform("gallery")
-        read = ItemReader(root, transform.size)
-        for batch in pixel_batches(read, fresh, transform, batch_size, workers, on_error="collect"):
-            run.take(batch, encode(method, batch.pixels) if batch.ids else torch.empty(0, 1, 1))
+        _encode_fresh(run, method, root, run.changed(scan), batch_size=batch_size, workers=workers)
         hidden = run.finish(scan)
         if fresh_metadata is not None:
             gallery.replace_metadata(fresh_metadata.table, fresh_metadata.origin)
@@ -119,6 +119,21 @@ def index_folder(
         gallery.write_skipped(report.skipped)
         Shelf.keep(gallery)
     return report
+
+
+def _encode_fresh(
+    run: _Run, method: Method, root: Path, files: list[tuple[str, Stamp]], *, batch_size: int, workers: int | None
+) -> None:
+    """Encode what the gallery has not; what is settled when Ctrl-C comes is committed."""
+    transform = method.transform("gallery")
+    read = ItemReader(root, transform.size)
+    try:
+        with contextlib.closing(run.fresh(root, files)) as fresh:  # else its threads outlive an interrupt
+            for batch in pixel_batches(read, fresh, transform, batch_size, workers, on_error="collect"):
+                run.take(batch, encode(method, batch.pixels) if batch.ids else torch.empty(0, 1, 1))
+    except KeyboardInterrupt:
+        run.commit()
+        raise
 
 
 def _drop_damaged(gallery: Gallery) -> None:
@@ -227,8 +242,8 @@ class _Run:
         self._waiting: dict[str, list[FileRow]] = {}
         self._rows: list[FileRow] = []
         self._told: set[str] = set()
-        self._ids: list[str] = []
-        self._vectors: list[Tensor] = []
+        self._pictures: list[tuple[str, Tensor]] = []
+        self._writing = threading.Lock()
         self._committed, self._commits = time.monotonic(), 0
         self._done, self._total, self._skipped = 0, 0, 0
         self.encoded = 0
@@ -246,7 +261,7 @@ class _Run:
             return False
         return not self._retry if row.reason else row.id in self._stored
 
-    def fresh(self, root: Path, files: list[tuple[str, Stamp]]) -> Iterator[Item]:
+    def fresh(self, root: Path, files: list[tuple[str, Stamp]]) -> Generator[Item]:
         """Those whose content is in the gallery neither by this name nor by another; the others are settled here."""
         for row in identified(root, files):
             own = row.id
@@ -269,8 +284,7 @@ class _Run:
                 self._fail(item, Failure("no finite vector", "the encoder gave infinite or undefined numbers"))
                 continue
             self._stored.add(item.id)
-            self._ids.append(item.id)
-            self._vectors.append(vector)
+            self._pictures.append((item.id, vector))  # in one step: Ctrl-C may come at any
             self.encoded += 1
             for row in self._waiting.pop(item.id):
                 self._settle(row)
@@ -297,16 +311,23 @@ class _Run:
         self._progress(Progress(self._done, self._total, self.encoded, self._skipped))
 
     def commit(self) -> None:
-        """Write what is settled."""
-        vectors = torch.stack(self._vectors).half().numpy() if self._vectors else np.empty((0, 0, 0), np.float16)
-        known = self._before.keys() | self._told
-        self._gallery.add(self._ids, vectors, self._rows, known)
-        self._told.update(row.path for row in self._rows)
-        self._ids, self._vectors, self._rows = [], [], []
-        self._commits += 1
-        if self._commits % COMPACT_COMMITS == 0:
-            self._gallery.compact()
-        self._committed = time.monotonic()
+        """Write what is settled; Ctrl-C waits until that is done, or comes before it has begun."""
+        with ThreadPoolExecutor(1) as writer:  # Python interrupts the main thread alone
+            writer.submit(self._write).result()
+
+    def _write(self) -> None:
+        with self._writing:  # a second Ctrl-C may let two be under way: the later one finds nothing left
+            pictures, self._pictures = self._pictures, []
+            rows, self._rows = self._rows, []
+            ids, vectors = [own for own, _ in pictures], [vector for _, vector in pictures]
+            stacked = torch.stack(vectors).half().numpy() if vectors else np.empty((0, 0, 0), np.float16)
+            known = self._before.keys() | self._told
+            self._gallery.add(ids, stacked, rows, known)
+            self._told.update(row.path for row in rows)
+            self._commits += 1
+            if self._commits % COMPACT_COMMITS == 0:
+                self._gallery.compact()
+            self._committed = time.monotonic()
 
     def finish(self, scan: Scan) -> list[str]:
         """Write the rest, then take out what is gone: files first, then pictures without a file.

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from composir import checkpoint
+from composir import checkpoint, indexing
 from composir.backbones import load_backbone
+from composir.errors import GalleryError
 from composir.gallery.store import Gallery
 from composir.methods import load_method
 
@@ -112,6 +113,42 @@ def test_the_gallery_remembers_backbone_and_method(cli, pictures, tmp_path):
     assert (kept.code, Gallery.open(tmp_path / "g").manifest.method) == (0, "slerp")
 
 
+def test_another_method_is_told_with_the_way_back_and_out(cli, pictures, tmp_path):
+    root, path = pictures(2), tmp_path / "g"
+    made = ("index", root, "--gallery", path, "--workers", 0)
+    assert "searches use" not in cli(*made, "--backbone", "clip-tiny").err
+    told = cli(*made, "--method", "sum", "--json")
+    back = f"back, to its defaults, with: composir index {root} --gallery {path} --method slerp"
+    assert told.err.splitlines()[-1] == (
+        f"searches use method sum (no arguments) from now on, no longer slerp (alpha = 0.8); {back}"
+    )
+    assert json.loads(told.out)["unchanged"] == 2
+    assert "searches use" not in cli(*made).err  # nothing changed any more
+    asked = ("search", "--gallery", path, "--image", root / "000.png", "--text", "is red", "--alpha", 0.5)
+    refused = cli(*asked)
+    assert refused.code == 1
+    assert refused.err.endswith("; over this gallery: --method slerp\n")
+    assert cli(*asked, "--method", "slerp").code == 0
+    assert "searches use method slerp (alpha = 0.8) from now on, no longer sum" in cli(*made, "--method", "slerp").err
+    assert cli(*asked).code == 0
+
+
+def test_another_method_of_an_edition_is_told_with_the_way_back(cli, pictures, tmp_path, gallery):
+    made = ("index", pictures(12), "--gallery", gallery, "--workers", 0, "--beside", "--backbone", "siglip-tiny")
+    assert "searches use" not in cli(*made, "--method", "sum").err
+    back = f"--gallery {gallery} --beside --backbone siglip-tiny --method sum\n"
+    assert cli(*made, "--method", "slerp").err.endswith(
+        f"no longer sum (no arguments); back with: composir index {made[1]} {back}"
+    )
+
+
+def test_a_run_that_fails_after_the_method_changed_tells_the_change(cli, pictures, gallery, monkeypatch):
+    monkeypatch.setattr("composir.indexing.walk", lambda *_, **__: (_ for _ in ()).throw(GalleryError("no luck")))
+    done = cli("index", pictures(12), "--gallery", gallery, "--workers", 0, "--method", "sum")
+    assert (done.code, Gallery.open(gallery).manifest.method) == (1, "sum")
+    assert "searches use method sum" in done.err
+
+
 def test_a_damaged_table_is_one_line_with_the_remedy(cli, pictures, tmp_path):
     cli("index", pictures(3), "--gallery", tmp_path / "g", "--workers", 0, *TINY)
     for part in (tmp_path / "g").glob("images.lance/data/*.lance"):
@@ -176,6 +213,29 @@ def test_names_that_nothing_bears(cli, pictures, tmp_path, arguments, hint):
 def test_a_folder_that_is_not_there(cli, tmp_path):
     done = cli("index", tmp_path / "nowhere", "--gallery", tmp_path / "g")
     assert (done.code, done.err) == (1, f"error: {tmp_path / 'nowhere'} is missing; name the folder of pictures\n")
+
+
+def test_ctrl_c_ends_with_130_and_keeps_what_was_encoded(cli, pictures, tmp_path, monkeypatch):
+    root, real, seen = pictures(7), indexing.encode, []
+
+    def encode(method, pixels):
+        seen.append(len(pixels))
+        if len(seen) == 4:  # the first is a blank, by which the gallery is made
+            signal.raise_signal(signal.SIGINT)
+        return real(method, pixels)
+
+    made = ("index", root, "--gallery", tmp_path / "g", *TINY, "--batch-size", 2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # deaf to it where the suite runs in background
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(indexing, "encode", encode)
+            done = cli(*made)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.code, done.out) == (130, "")
+    assert done.err == "\nStopped. What was encoded is kept: run the same command again to go on.\n"
+    assert len(Gallery.open(tmp_path / "g").ids()) == 4
+    assert "4 unchanged; 3 encoded in" in cli(*made).out
 
 
 @pytest.mark.long

@@ -107,6 +107,7 @@ def test_reverse(cli, gallery, picture, tmp_path, monkeypatch):
     [
         ((), "nothing to search for; give a picture, words, or both"),
         (("--image", "nowhere.png"), "there is no file nowhere.png; check the path"),
+        (("--image", "/"), "error: / is a folder; name one picture in it"),
         (("--text", "x", "--method", "slrp"), "unknown method (nor the folder of a run) 'slrp'; did you mean 'slerp'"),
         (("--text", "x", "--method", "runs/none"), "there is no folder runs/none; name a run"),
         (("--text", "x", "--reverse"), "leads to a target; give both"),

@@ -1,7 +1,8 @@
 """Indexing that dies. The imports are paid for once: each death is that of a forked child.
 
 Reads lines of JSON {"folder", "gallery", "when", "moment", "mark"} and answers each with the number of steps taken:
-"at": die after that step, a write to disk; 0 lives. "after": die from outside after seconds.
+"at": die after that step, a write to disk; 0 lives. "after": die from outside after seconds. "slowly": likewise, while
+each batch takes a second and the interval between commits is the shipped one.
 """
 
 import json
@@ -31,6 +32,7 @@ WRITES = (
     (os, "replace"),
     (pathlib.Path, "rename"),
 )
+SHIPPED = indexing.COMMIT_SECONDS
 steps = 0
 
 
@@ -54,6 +56,14 @@ def followed_by(step, write):
     return wrapped
 
 
+def after_a_while(encode):
+    def slow(method, pixels):
+        time.sleep(1.0)
+        return encode(method, pixels)
+
+    return slow
+
+
 def index(folder: pathlib.Path, path: pathlib.Path, workers: int) -> None:
     gallery = Gallery.open(path) if path.exists() else create_gallery(path, method, folder)
     index_folder(gallery, method, folder, batch_size=2, workers=workers)
@@ -66,11 +76,14 @@ def die(folder: str, gallery: str, when: str, moment: float, mark: str) -> int:
         os.environ["COMPOSIR_MARK"] = mark  # to be found in the environment of every process that this one starts
         if when == "at":
             die_at(int(moment))
+        if when == "slowly":
+            indexing.COMMIT_SECONDS = SHIPPED
+            indexing.encode = after_a_while(indexing.encode)
         index(pathlib.Path(folder), pathlib.Path(gallery), workers=int(when == "after"))
         os.write(tells, str(steps).encode())
         os._exit(0)
     os.close(tells)
-    if when == "after":
+    if when != "at":
         time.sleep(moment)
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

@@ -53,6 +53,25 @@ def test_a_damaged_pointer_is_told(two, content):
         Gallery.open(path)
 
 
+def test_what_is_no_gallery_is_not_told_to_be_removed(tmp_path):
+    (tmp_path / "README.md").write_text("# mine")
+    (tmp_path / "current.json").write_text("mine")
+    for path, what in ((tmp_path / "README.md", "README.md is a file and no gallery"), (tmp_path, "holds no gallery")):
+        with pytest.raises(GalleryError, match=what) as caught:
+            Gallery.open(path)
+        assert "remove" not in str(caught.value)
+    with pytest.raises(GalleryError, match="is a file and no gallery"):
+        editions.go_back(tmp_path / "README.md")
+
+
+def test_a_pointer_that_cannot_be_read_is_not_told_to_be_removed(two):
+    path, _ = two
+    (path / "current.json").mkdir()
+    with pytest.raises(GalleryError, match=r"current\.json cannot be read \(Is a directory\); mend") as caught:
+        Gallery.open(path)
+    assert "remove" not in str(caught.value)
+
+
 def test_a_pointer_is_old_or_new(two, monkeypatch):
     """Killed before the exchange, nothing has changed."""
     path, key = two

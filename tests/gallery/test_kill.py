@@ -64,6 +64,7 @@ def check_and_go_on(path: Path, folder: Path, method) -> int:
         gallery = create_gallery(path, method, folder)
     assert gallery.damaged() == []
     had = gallery.ids()
+    assert {row.id for row in gallery.files().values() if not row.reason} <= had
     assert len(Shelf.load(gallery)) <= len(had)
     report = index_folder(gallery, method, folder, batch_size=2, workers=0)
     now = gallery.ids()
@@ -89,6 +90,24 @@ def reference(folder, tmp_path, tiny_method):
     gallery = create_gallery(tmp_path / "reference", tiny_method, folder)
     index_folder(gallery, tiny_method, folder, batch_size=2, workers=0)
     return gallery
+
+
+def test_death_between_two_commits_of_a_first_run(folder, tmp_path, tiny_method, drive):
+    """The fourth step: one batch is committed, pictures and files, and the next one's pictures without their files."""
+    drive(folder, tmp_path / "g", "at", 4)
+    had = Gallery.open(tmp_path / "g").ids()
+    assert had
+    assert check_and_go_on(tmp_path / "g", folder, tiny_method) == 5 - len(had)
+
+
+@pytest.mark.long
+def test_death_with_the_shipped_interval(pictures, tmp_path, tiny_method, drive):
+    """A slow encoder, which needs 11 seconds for all: what was committed before its death is not done again."""
+    folder = pictures(20)
+    drive(folder, tmp_path / "g", "slowly", 8.0)
+    had = Gallery.open(tmp_path / "g").ids()
+    assert 0 < len(had) < 20
+    assert check_and_go_on(tmp_path / "g", folder, tiny_method) == 20 - len(had)
 
 
 @pytest.mark.long

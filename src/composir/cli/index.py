@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from composir.gallery.account import Report
-    from composir.gallery.store import Gallery
+    from composir.gallery.store import Gallery, Manifest
 
 DEFAULT_BACKBONE = "wardrobe-clip"  # as composir.opening has it; `composir --help` imports nothing of that
 DEFAULT_METHOD = "slerp"
@@ -22,7 +23,10 @@ def index(
     gallery: Annotated[Path, typer.Option(help="Where the gallery is kept.")],
     method: Annotated[
         str | None,
-        typer.Option(help=f"Method, run of `composir train` or checkpoint; for a new gallery {DEFAULT_METHOD}."),
+        typer.Option(
+            help="Method, run of `composir train` or checkpoint; searches use it from then on. If not given, the one "
+            f"that the gallery remembers; for a new gallery {DEFAULT_METHOD}."
+        ),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help=f"Name, folder or org/repo@revision; for a new gallery {DEFAULT_BACKBONE}.")
@@ -94,12 +98,37 @@ def _run(
     if options["workers"] != 0:
         prepare()  # while the encoder is being loaded
     built = load_wanted(wanted, device=device)
+    own = place(path, built.gallery_key()) if beside else path
     if beside:
-        path = place(path, built.gallery_key())
-        gallery = Gallery.at(path) if is_gallery(path) else None
-    gallery = gallery or create_gallery(path, built, folder)
-    with shown() as progress:
-        return index_folder(gallery, built, folder, progress=progress, **options), gallery  # type: ignore[arg-type]
+        gallery = Gallery.at(own) if is_gallery(own) else None
+    gallery = gallery or create_gallery(own, built, folder)
+    before = gallery.manifest
+    try:
+        with shown() as progress:
+            return index_folder(gallery, built, folder, progress=progress, **options), gallery  # type: ignore[arg-type]
+    finally:  # it is remembered at once, so that a run that was stopped has changed it too
+        _tell_method(before, gallery.manifest, path, beside=beside)
+
+
+def _tell_method(before: Manifest, now: Manifest, path: Path, *, beside: bool) -> None:
+    """Say on standard error that searches use another method from now on, and how to go back."""
+    if (now.method, now.arguments, now.checkpoint_sha256) == (
+        before.method,
+        before.arguments,
+        before.checkpoint_sha256,
+    ):
+        return
+    old, new = (f"{own.method} ({own.checkpoint or _spelled(own.arguments)})" for own in (before, now))
+    # An edition that is not read yet is found by the key of its backbone alone.
+    edition = f" --beside --backbone {before.backbone}" if beside else ""
+    back = f"composir index {now.root} --gallery {path}{edition} --method {before.checkpoint or before.method}"
+    # Only a checkpoint brings its arguments along.
+    how = "back, to its defaults, with" if before.arguments and not before.checkpoint else "back with"
+    typer.echo(f"searches use method {new} from now on, no longer {old}; {how}: {back}", err=True)
+
+
+def _spelled(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in arguments.items()) or "no arguments"
 
 
 def _as_json(report: Report) -> str:

@@ -31,7 +31,7 @@ def read_pointer(path: Path) -> Pointer:
     """What a gallery's pointer says.
 
     Raises:
-        GalleryError: It is damaged.
+        GalleryError: It is damaged or cannot be read, or `path` is a file.
     """
     file = path / POINTER
     try:
@@ -43,7 +43,11 @@ def read_pointer(path: Path) -> Pointer:
         return Pointer(names[0], tuple(names[1:]))
     except FileNotFoundError:
         return Pointer()
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except NotADirectoryError as error:
+        raise GalleryError(f"{path} is a file and no gallery; name the folder that composir index made") from error
+    except OSError as error:
+        raise GalleryError(f"{file} cannot be read ({error.strerror}); mend its access rights") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise GalleryError(f"{file} is damaged ({error}); remove it to read the first edition") from error
 
 

@@ -129,7 +129,8 @@ class Gallery:
         Raises:
             GalleryError: There is none, or it was written by a newer composir.
         """
-        return cls.at(current(path))
+        # Where there is no gallery, a current.json is somebody else's.
+        return cls.at(current(path) if is_gallery(path) or not path.is_dir() else path)
 
     @classmethod
     def at(cls, path: Path) -> Gallery:
