@@ -43,6 +43,18 @@ def hangs(item: int) -> Image.Image:
     return colour(item)
 
 
+def spins(item: int) -> Image.Image:
+    while item == 5:
+        pass
+    return colour(item)
+
+
+def waits(item: int) -> Image.Image:
+    if item == 5:
+        time.sleep(1.0)
+    return colour(item)
+
+
 def eats_memory(item: int) -> Image.Image:
     if item == 5:
         np.ones((8 * 2**30,), dtype=np.uint8)
@@ -72,5 +84,6 @@ def freezes(item: int) -> Image.Image:
     """Hangs with its alarm clock taken away, as on a system that has none."""
     if item == 5:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         time.sleep(3600)
     return colour(item)

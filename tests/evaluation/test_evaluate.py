@@ -246,6 +246,14 @@ def test_the_protocol_says_what_the_numbers_depend_on(signs, data, tasks, subset
     assert content["data"] == {"name": "subset", "root": None, "split": "test", "arguments": {"seed": 3}}
 
 
+def test_the_preprocessing_of_both_sides_is_told(signs, data, tasks, subset_class, monkeypatch):
+    own = signs.transform
+    other = replace(own("reference"), mean=(0.1, 0.2, 0.3))
+    monkeypatch.setattr(type(signs), "transform", lambda _, side: other if side == "reference" else own(side))
+    p = evaluate(signs, subset_class(data, tasks[3]), "test", workers=0).content["protocol"]["preprocessing"]
+    assert p["reference"]["mean"] == [0.1, 0.2, 0.3] != p["gallery"]["mean"] == list(own("gallery").mean)
+
+
 def test_the_weights_hash_hears_every_tensor(tiny, data, tasks, subset_class):
     dataset = subset_class(data, tasks[3])
     before = evaluate(load_method("sum", tiny), dataset, "test", workers=0).content["protocol"]

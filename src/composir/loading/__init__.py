@@ -71,7 +71,8 @@ def pixel_batches(
         batch_size: B.
         workers: Processes; None = `default_workers()`; 0 = decode here, without protection against files that hang.
         on_error: "raise" stops at the first bad picture; "collect" leaves it out and lists it in `Batch.failures`.
-        patience: Seconds one picture may take before its worker is killed and it counts as bad.
+        patience: Seconds one picture may compute before its worker is killed and it counts as bad; six times as many
+            may pass, on a busy machine or a slow disk.
         seed: Makes a random transform repeatable, whatever the number of workers; None leaves it random.
 
     Raises:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from composir.errors import ComposirError
 from composir.loading import worker as worker_side
-from composir.loading.worker import Decoder, Failure, Id
+from composir.loading.worker import STALL, Decoder, Failure, Id
 
 Decoded = Generator[tuple[Id, NDArray[np.uint8] | Failure]]
 
@@ -85,7 +85,7 @@ class Crew(Generic[Id]):
         self._shape = (slots, 3, decoder.transform.size, decoder.transform.size)
         self._memory = self._context.RawArray(ctypes.c_uint8, math.prod(self._shape))
         self._pixels = np.frombuffer(self._memory, dtype=np.uint8).reshape(self._shape)
-        self._decoder, self._patience = decoder, decoder.patience
+        self._decoder, self._patience = decoder, STALL * decoder.patience
         self._jobs: dict[int, tuple[int, Id]] = {}  # slot -> (position in the stream, id), as sent
         self._done: dict[int, Failure | None] = {}  # slot -> how it went
         self._suspects: set[int] = set()  # slots whose worker has died once
@@ -173,7 +173,8 @@ class Crew(Generic[Id]):
             )
         queue = list(worker.queue)
         if cause is None:
-            self._done[queue.pop(0)] = Failure("too slow", f"not decoded after {self._patience:g} s")
+            spent = f"{self._decoder.patience:g} s of computing, or {self._patience:g} s in all"
+            self._done[queue.pop(0)] = Failure("too slow", f"not decoded after {spent}")
         elif queue[0] in self._suspects:
             self._done[queue.pop(0)] = Failure("crashes the decoder", f"its decoding process ended with {cause}, twice")
         else:
@@ -219,9 +220,9 @@ def _stop(worker: _Worker) -> None:
 
 
 def _cause(worker: _Worker) -> str | None:
-    """What a worker died of; None if its alarm clock rang."""
+    """What a worker died of; None if one of its alarm clocks rang."""
     worker.process.join(timeout=SLACK)
     code = worker.process.exitcode or 0
-    if code == -getattr(signal, "SIGALRM", 0):
+    if -code in {getattr(signal, name, -1) for name in ("SIGALRM", "SIGPROF")}:
         return None
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name

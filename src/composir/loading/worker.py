@@ -23,6 +23,7 @@ Id = TypeVar("Id", bound=Hashable)
 Read = Callable[[Id], Image.Image]
 
 MEMORY_LIMIT = 2 * 2**30  # bytes one worker may allocate, where the system can enforce it
+STALL = 6  # times its patience a picture may take where the machine computes other things, or a disk keeps it waiting
 NICENESS = 19  # the encoder goes first: a worker takes what it leaves, and all of it when the encoder waits
 DETAIL_LENGTH = 400  # characters
 
@@ -42,7 +43,7 @@ class Decoder(Generic[Id]):
         read: Opens a picture.
         transform: Its `pixels` is applied.
         seed: Makes a random transform repeatable; None leaves it random.
-        patience: Seconds one picture may take in a worker.
+        patience: Seconds one picture may compute in a worker; `STALL` times as many may pass.
     """
 
     read: Read[Id]
@@ -91,9 +92,14 @@ def work(pipe: Connection, memory: ctypes.Array[ctypes.c_uint8], shape: tuple[in
 
 
 def _alarm(seconds: float) -> None:
-    """Let the system end this process after that time, even inside a C library and without a master; 0 calls it off."""
+    """Let the system end this process once it has computed so long, even inside a C library and without a master.
+
+    What a busy machine makes it wait is not the picture's fault, so the clock on the wall is given `STALL` times as
+    much. 0 calls both off.
+    """
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, STALL * seconds)
 
 
 def _restrict() -> None:

@@ -66,7 +66,7 @@ def _section(section: Section, place: int, album: Album, worst: int, best: int) 
         heading(section),
         tag("h3", "Leaderboard"),
         leaderboard(section),
-        [tag("h3", "Recall"), curves] if curves else None,
+        [tag("h3", "R@K"), curves] if curves else None,
         [tag("h3", "By category"), bars] if bars else None,
         grids,
         id=f"s{place}",
