@@ -176,7 +176,7 @@ def test_bars_tell_what_a_hit_is_like(service, known):
 
 
 def test_without_keep_and_avoid_move_pictures_as_they_say(service, known):
-    base = {"reference": Reference(known[1]), "text": "is red", "k": 100}
+    base = {"reference": Reference(known[1]), "text": "is red", "alpha": 0.8, "k": 100}
     plain = ask(service, **base)
     last, first = plain.hits[-1].id, plain.hits[0].id
     place = lambda answer, own: ids(answer).index(own)  # noqa: E731
