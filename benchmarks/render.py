@@ -74,15 +74,29 @@ def concepts() -> str:
 
 
 def trial() -> str:
-    """The prototype's trial beside test."""
-    quality = load("wardrobe_quality")
-    methods = quality["tasks"]["test families"]["methods"]
-    partial = quality["caption_to_image"]["test"]["each attribute told with probability 0.5"]
+    """The trial on the prototype, its recipe on these drawings, and the embedded backbone; on test."""
+    results = [load("wardrobe_trial_quality"), load("wardrobe_quality")]
     rows = []
-    for name, before in quality["trial_on_the_prototype"].items():
-        now = {k: v["value"] for k, v in methods[name].items()} if name in methods else partial
-        rows.append([name, " / ".join(before), *(" / ".join(f"{row[k]:.1f}" for k in before) for row in (before, now))])
-    return table(["what", "", "trial on the prototype", "here"], rows)
+    for name, before in results[1]["trial_on_the_prototype"].items():
+        shown = [before]
+        for quality in results:
+            methods = quality["tasks"]["test families"]["methods"]
+            partial = quality["caption_to_image"]["test"]["each attribute told with probability 0.5"]
+            shown.append({k: v["value"] for k, v in methods[name].items()} if name in methods else partial)
+        rows.append([name, " / ".join(before), *(" / ".join(f"{row[k]:.1f}" for k in before) for row in shown)])
+    full = [quality["caption_to_image"]["test"]["full"] for quality in results]
+    cells = (f"{own['R@1']:.1f} / {own['R@10']:.1f}" for own in full)
+    rows.insert(1, ["caption to image, full captions", "R@1 / R@10", "–", *cells])
+    return table(["what", "", "trial on the prototype", "its recipe on these drawings", "wardrobe-clip"], rows)
+
+
+def pretraining() -> str:
+    """What the embedded backbones' runs reached on val, epoch by epoch."""
+    rows = []
+    for name, run in load("pretraining")["runs"].items():
+        curve = ", ".join(f"{row['val']['caption R@1']:.1f}" for row in run["validations"])
+        rows.append([f"`configs/{name}.toml`", f"{run['steps']:,}", f"{run['seconds'] / 60:.0f}", curve])
+    return table(["run file", "steps", "minutes", "R@1 after each epoch"], rows)
 
 
 def captions(result: str = "wardrobe_quality") -> str:
@@ -193,6 +207,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "concepts": concepts,
     "captions": captions,
     "trial": trial,
+    "pretraining": pretraining,
     "alpha-curve": alpha_curve,
     "blip-captions": lambda: captions("wardrobe_blip_quality"),
     "blip-families": blip_families,
