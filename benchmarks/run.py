@@ -41,6 +41,8 @@ def steps(myntra: str | None, noto_emoji: str | None) -> list[list[str]]:
         step("speed_evaluation"),
         step("speed_index"),
         step("speed_reversed_loss"),
+        step("speed_search"),
+        step("speed_serve"),
         step("speed_start"),
         *pictures,
         step("render"),
