@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float16, Float32, Float64, Int8, Int16
+from jaxtyping import Float16, Float32, Int8
 from numpy.typing import NDArray
 
 from composir.errors import ComposirError
@@ -70,20 +70,16 @@ class Codes:
 
     def __call__(self, wanted: Wanted) -> Quick:
         """See `Scorer`."""
-        n, t, _ = self.shape
+        n, t, d = self.shape
         total, error, peaks = np.zeros(n, np.float32), 0.0, None
         for vector, weight in zip(wanted.vectors.astype(np.float64), wanted.weights, strict=True):
-            inner = vector * self.step
-            own, unit = _whole(inner)
+            inner = (vector * self.step).astype(np.float32)
             scores = np.empty(len(self.codes), np.float32)
             peaks = np.empty(len(self.codes) // BLOCK, np.float32)
-            self._scan(self.codes, own, unit, scores, peaks)
+            self._scan(self.codes, inner, scores, peaks)
             offset = float(vector @ self.mean)
-            # The sums are exact; off are the query that was made whole, and the score that was made single.
-            whole = float(np.linalg.norm(inner - own * np.float64(unit)))
-            rounding = 4 * UNIT * (float(np.linalg.norm(inner)) + whole) + whole
-            lost = float(np.linalg.norm(vector)) * self.rest + rounding * self.largest + 4 * UNIT * abs(offset)
-            error += abs(weight) * 1.01 * lost
+            rounding = (d + 4) * UNIT * (float(np.linalg.norm(inner)) * self.largest + abs(offset))
+            error += abs(weight) * 1.01 * (float(np.linalg.norm(vector)) * self.rest + rounding)
             if t == 1 and len(wanted.weights) == 1 and weight == 1:
                 # In the scan's own scale: an offset moves no score past another.
                 return Quick(scores[:n], error, offset, peaks)
@@ -104,19 +100,6 @@ class Codes:
             part.addcmul_(codes, width, value=-1)
             rest = max(rest, float(torch.linalg.vector_norm(part, dim=1).max()))
         return rest * (1 + 1e-5) + 1e-7, largest * (1 + 1e-5)
-
-
-def _whole(inner: Float64[NDArray, " D"]) -> tuple[Int16[NDArray, " D"], np.float32]:
-    """Whole numbers and their unit: as large as lets a sum of D products with codes fit 32 bits.
-
-    Raises:
-        ComposirError: A number is not finite.
-    """
-    if not np.isfinite(inner).all():
-        raise ComposirError("a score is not a number: the embedding of a query is broken")
-    most = min(2**15 - 1, (2**31 - 1) // (127 * len(inner)))
-    unit = np.float32(np.abs(inner).max() / most * (1 + 1e-6)) or np.float32(1)
-    return np.round(inner / np.float64(unit)).astype(np.int16), unit
 
 
 def _ranges(rows: Float16[NDArray, "R D"]) -> tuple[Float32[NDArray, " D"], Float32[NDArray, " D"]]:
