@@ -145,6 +145,22 @@ def test_a_write_while_it_is_read_has_all_read_again(gallery, monkeypatch):
     assert len(looks) == 3
 
 
+def test_older_tables_in_its_place_have_all_read_again(gallery):
+    now = marks(gallery)
+    assert growth(gallery, {**now, "images": now["images"] + 1}) is None
+
+
+def test_pieces_compacted_away_under_our_hands_have_all_read_again(gallery, monkeypatch):
+    before = marks(gallery)
+    put(gallery, ["05"])
+    monkeypatch.setattr("composir.gallery.growth._read", raises)
+    assert growth(gallery, before) is None
+
+
+def raises(*_):
+    raise RuntimeError("lance error: LanceError(IO): not found")
+
+
 def test_too_much_has_all_read_again(gallery, monkeypatch):
     monkeypatch.setattr(added, "FEW", 3)
     shelf = Shelf.load(gallery)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import lancedb
 import numpy as np
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 
 from composir.gallery.store import COLUMNS, Gallery
 
-PIECES, WRITTEN, DELETED, ROWS = "total_fragments", "total_data_file_rows", "total_deletion_file_rows", "total_rows"
+TOLD = ("total_fragments", "total_data_file_rows", "total_deletion_file_rows", "total_rows")
+PIECES, WRITTEN, DELETED, ROWS = TOLD
 
 Marks = Mapping[str, int]
 """Table -> version."""
@@ -46,8 +48,21 @@ def marks(gallery: Gallery) -> Marks:
     return {name: _latest(table) for name, table in gallery.tables().items()}
 
 
+def times(gallery: Gallery, of: Marks) -> dict[str, str]:
+    """When each table had that version, where that is known still: another gallery in its place has other times."""
+    told = {name: _versions(table) for name, table in gallery.tables().items() if name in of}
+    return {name: str(own[of[name]]["timestamp"]) for name, own in told.items() if of[name] in own}
+
+
 def growth(gallery: Gallery, since: Marks) -> Growth | None:
     """What was added; None where that is not all that happened, or cannot be told."""
+    try:
+        return _growth(gallery, since)
+    except (OSError, RuntimeError):  # compacted away under our hands
+        return None
+
+
+def _growth(gallery: Gallery, since: Marks) -> Growth | None:
     now, tables = marks(gallery), gallery.tables()
     if now.get(COLUMNS) != since.get(COLUMNS):
         return None
@@ -65,11 +80,11 @@ def growth(gallery: Gallery, since: Marks) -> Growth | None:
 
 def _added(table: lancedb.table.Table, since: int, now: int) -> tuple[int, int] | None:
     """The rows from and to which were added; None where it is not sure that nothing else happened."""
-    told = {int(own["version"]): own["metadata"] for own in table.list_versions()}
-    steps = range(since, now + 1)
-    if any(not {PIECES, WRITTEN, DELETED, ROWS} <= told.get(step, {}).keys() for step in steps):
+    told, steps = _versions(table), range(since, now + 1)
+    # No steps at all: older tables were put in the place of those that were read.
+    if not steps or any(step not in told or not told[step]["metadata"].keys() >= set(TOLD) for step in steps):
         return None
-    counts = [{name: int(told[step][name]) for name in (PIECES, WRITTEN, DELETED, ROWS)} for step in steps]
+    counts = [{name: int(told[step]["metadata"][name]) for name in TOLD} for step in steps]
     for old, new in itertools.pairwise(counts):
         if not (new[PIECES] > old[PIECES] and new[WRITTEN] > old[WRITTEN] and new[DELETED] == old[DELETED]):
             return None
@@ -81,6 +96,10 @@ def _read(table: lancedb.table.Table, columns: list[str], rows: tuple[int, int] 
     if first == end:
         return pa.schema([table.schema.field(name) for name in columns]).empty_table()
     return table.search().select(columns).offset(first).limit(end - first).to_arrow()
+
+
+def _versions(table: lancedb.table.Table) -> dict[int, Any]:
+    return {int(own["version"]): own for own in table.list_versions()}
 
 
 def _latest(table: lancedb.table.Table) -> int:

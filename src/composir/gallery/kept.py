@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from composir.gallery.columns import Columns
-from composir.gallery.growth import Marks
+from composir.gallery.growth import Marks, times
 from composir.gallery.part import Ids, Part, Paths
 from composir.gallery.store import Gallery
 from composir.similarity.quantized import Codes
@@ -38,6 +38,8 @@ def read(gallery: Gallery) -> tuple[Part, Marks] | None:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             if about["format"] != FORMAT or _sizes(folder) != about["files"]:
                 raise ValueError("its files are not those that it describes")
+            if times(gallery, about["marks"]) != about["times"]:
+                raise ValueError("the gallery's tables are not those that it was made of")
             return _part(folder, about), about["marks"]
         except FileNotFoundError:
             continue  # another has taken its place meanwhile
@@ -55,7 +57,7 @@ def write(gallery: Gallery, part: Part, marks: Marks) -> Path | None:
     building = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=gallery.path))
     place = gallery.path / f"{PREFIX}{'.'.join(map(str, marks.values()))}"
     try:
-        _fill(building, part, marks)
+        _fill(building, part, {"marks": dict(marks), "times": times(gallery, marks)})
         building.rename(place)
     except OSError as error:
         LOGGER.warning("%s: its shelf cannot be kept, so it opens as slowly as before: %s", gallery.path, error)
@@ -72,9 +74,9 @@ def drop(gallery: Gallery) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fill(folder: Path, part: Part, marks: Marks) -> None:
+def _fill(folder: Path, part: Part, origin: dict[str, Any]) -> None:
     codes = part.nearest.scorer
-    about: dict[str, Any] = {"format": FORMAT, "marks": dict(marks), "codes": None}
+    about = {"format": FORMAT, **origin, "codes": None}
     _save(folder / "ids.npy", part.ids.packed)
     _save(folder / "vectors.npy", part.vectors)
     _save(folder / "counts.npy", part.paths.counts)

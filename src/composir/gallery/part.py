@@ -148,13 +148,13 @@ class Part:
     @cached_property
     def nearest(self) -> Nearest:
         """The vectors, ready to be searched: from `MANY` on by eight-bit codes, where the scale extra is installed."""
-        own = self.codes if available() else None
-        return Nearest(self.vectors, own or (Codes(self.vectors) if self.many and available() else None))
+        coded = available() and many(len(self) * self.vectors.shape[1])
+        return Nearest(self.vectors, (self.codes or Codes(self.vectors)) if coded else None)
 
-    @property
-    def many(self) -> bool:
-        """Whether there are `MANY` vectors or more."""
-        return len(self) * self.vectors.shape[1] >= MANY
+
+def many(vectors: int) -> bool:
+    """Whether so many vectors are searched by codes, and kept for opening."""
+    return vectors >= MANY
 
 
 def _by_row(paths: pa.Array, rows: NDArray[np.int64], counts: NDArray[np.int64]) -> pa.Array:

@@ -16,7 +16,7 @@ from composir.gallery import kept
 from composir.gallery.added import Added, Both, Rows
 from composir.gallery.columns import Columns, JoinedColumns
 from composir.gallery.growth import Marks, growth, marks
-from composir.gallery.part import Ids, Part, Paths
+from composir.gallery.part import Ids, Part, Paths, many
 from composir.gallery.store import Gallery
 from composir.similarity.approximate import Approximate
 from composir.similarity.joined import Joined
@@ -96,14 +96,14 @@ class Shelf:
         Returns:
             Whether something was written.
         """
+        if not many(gallery.tables()["images"].count_rows() * gallery.manifest.vectors):
+            kept.drop(gallery)
+            return False
         found = kept.read(gallery)
         if found and cls(*found).grown(gallery) is not None:
             return False
         shelf = cls.read(gallery)
-        if shelf.base.many:
-            return kept.write(gallery, shelf.base, shelf.marks) is not None
-        kept.drop(gallery)
-        return False
+        return kept.write(gallery, shelf.base, shelf.marks) is not None
 
     def __len__(self) -> int:
         return len(self.base) + len(self.added or ())

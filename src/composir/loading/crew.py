@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,8 +143,8 @@ class Crew(Generic[Id]):
         """Wait for news of any worker that has work; replace those that died or take too long."""
         busy = {worker.pipe: worker for worker in self._workers if worker.queue}
         rest = min(-worker.late(self._patience + SLACK) for worker in busy.values())
-        for pipe in wait(list(busy), timeout=max(0.0, rest)):
-            worker = busy.pop(pipe)  # type: ignore[arg-type]
+        for pipe in cast("list[Connection]", wait(list(busy), timeout=max(0.0, rest))):
+            worker = busy.pop(pipe)
             try:
                 slot, failure = worker.pipe.recv()
             except (EOFError, OSError):

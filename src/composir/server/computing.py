@@ -55,10 +55,9 @@ def batcher_of(service: Service, settings: Settings, telemetry: Telemetry) -> Ba
 def compute(service: Service, items: Sequence[Work], clock: Clock) -> list[Any]:
     """Results in the order of the items; one that failed is its exception."""
     results: list[Any] = [None] * len(items)
-    searches = [i for i, item in enumerate(items) if isinstance(item, SearchRequest)]
+    searches = {i: item for i, item in enumerate(items) if isinstance(item, SearchRequest)}
     if searches:
-        answers = service.search([items[i] for i in searches], clock)  # type: ignore[misc]
-        for i, answer in zip(searches, answers, strict=True):
+        for i, answer in zip(searches, service.search(list(searches.values()), clock), strict=True):
             results[i] = answer
     for kind, embed in ((Texts, _texts(service, clock)), (Pictures, _pictures(service, clock))):
         for method in dict.fromkeys(item.method for item in items if isinstance(item, kind)):
