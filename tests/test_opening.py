@@ -162,7 +162,7 @@ def gallery(folder, tmp_path, pictures):
 
 
 def test_a_gallery_remembers_checkpoint_and_arguments(gallery, folder):
-    own = Gallery.open(gallery.path).manifest
+    own = Gallery.open(gallery.place).manifest
     assert own.checkpoint == str(folder / "best.safetensors")
     assert own.checkpoint_sha256 == checkpoint.content_hash(folder / "best.safetensors")
     assert own.arguments == {"alpha": 0.35}
@@ -186,7 +186,7 @@ def test_another_method_stands_on_the_trained_backbone(gallery):
 def test_a_checkpoint_that_moved_or_changed_is_told_with_the_remedy(gallery, folder):
     best = folder / "best.safetensors"
     moved = best.rename(folder / "old.safetensors")
-    remedy = f"composir index {gallery.manifest.root} --gallery {gallery.path} --method CHECKPOINT"
+    remedy = f"composir index {gallery.manifest.root} --gallery {gallery.place} --method CHECKPOINT"
     with pytest.raises(GalleryError, match=r"best.safetensors, which is not there any more") as caught:
         find_for_gallery(gallery)
     assert remedy in str(caught.value)
@@ -201,15 +201,15 @@ def test_a_checkpoint_that_moved_or_changed_is_told_with_the_remedy(gallery, fol
 def test_galleries_of_the_first_format_are_read(gallery):
     import json
 
-    path = gallery.path / "gallery.json"
+    path = gallery.place.path / "gallery.json"
     content = json.loads(path.read_text())
     assert content["format"] == 3
     for name in ("arguments", "checkpoint", "checkpoint_sha256", "follow_symlinks"):
         del content[name]
     path.write_text(json.dumps({**content, "format": 1, "method": "slerp"}))
-    own = Gallery.open(gallery.path).manifest
+    own = Gallery.open(gallery.place).manifest
     assert (own.arguments, own.checkpoint) == ({}, "")
-    assert load_wanted(find_for_gallery(Gallery.open(gallery.path)), device="cpu").alpha == pytest.approx(0.8)
+    assert load_wanted(find_for_gallery(Gallery.open(gallery.place)), device="cpu").alpha == pytest.approx(0.8)
 
 
 def test_an_evaluation_tells_the_checkpoint_and_its_baselines_stand_on_its_backbone(folder):

@@ -67,14 +67,14 @@ class Engine:
         """Build the engine of a gallery with the backbone or the checkpoint it remembers.
 
         Args:
-            gallery: The gallery or its path.
+            gallery: The gallery, its path or its URI.
             method: Another method with the same gallery key, by name, or a run or checkpoint; None = the one that it
                 was indexed with, with its arguments.
 
         Raises:
             GalleryError: The checkpoint that it remembers has moved or changed.
         """
-        gallery = gallery if isinstance(gallery, Gallery) else Gallery.open(Path(gallery))
+        gallery = gallery if isinstance(gallery, Gallery) else Gallery.open(gallery)
         return cls(load_wanted(find_for_gallery(gallery, method), device="cpu"), gallery)
 
     def refresh(self) -> None:

@@ -26,6 +26,7 @@ from composir.gallery import kept
 from composir.gallery.account import Report, account
 from composir.gallery.metadata import Metadata, find_metadata, origin_of, read_metadata
 from composir.gallery.picture import ItemReader, identified
+from composir.gallery.place import Place
 from composir.gallery.scan import FileRow, Scan, Stamp, walk
 from composir.gallery.search import Shelf
 from composir.gallery.store import NO_METADATA, Gallery, Manifest
@@ -48,17 +49,17 @@ class Progress:
     skipped: int
 
 
-def create_gallery(path: Path, method: Method, root: Path) -> Gallery:
+def create_gallery(where: Place | Path | str, method: Method, root: Path) -> Gallery:
     """Create an empty gallery for the vectors of `method`.
 
     Raises:
-        GalleryError: Something else lies at `path`.
+        GalleryError: Something else lies there.
     """
     transform = method.transform("gallery")
     blank = torch.zeros(1, 3, transform.size, transform.size, dtype=torch.uint8)
     _, vectors, dim = encode(method, blank).shape
     return Gallery.create(
-        path, Manifest(key=method.gallery_key(), vectors=vectors, dim=dim, root=str(_folder(root)), **_maker(method))
+        where, Manifest(key=method.gallery_key(), vectors=vectors, dim=dim, root=str(_folder(root)), **_maker(method))
     )
 
 
@@ -149,7 +150,7 @@ def _walk(gallery: Gallery, root: Path, follow_symlinks: bool, described: Path |
     if before and not scan.files and not scan.closed:
         raise GalleryError(
             f"{root} holds no files any more, but the gallery has {before}; mount or restore the folder, "
-            f"or remove the gallery {gallery.path} if the pictures are gone for good"
+            f"or remove the gallery {gallery.place} if the pictures are gone for good"
         )
     return scan
 
@@ -221,7 +222,7 @@ def _settle_root(gallery: Gallery, root: Path, new_root: bool) -> None:
         return
     if old.is_dir() and not new_root:
         raise GalleryError(
-            f"{gallery.path} is the gallery of {old}, not of {root}: what is not in {root} would vanish from it. "
+            f"{gallery.place} is the gallery of {old}, not of {root}: what is not in {root} would vanish from it. "
             "Name another --gallery; if the pictures have moved, pass --new-root"
         )
     gallery.move_root(root)

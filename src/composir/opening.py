@@ -124,8 +124,9 @@ def _remembered(gallery: Gallery) -> Path:
     if path.is_file() and content_hash(path) == own.checkpoint_sha256:
         return path
     raise GalleryError(
-        f"{gallery.path} was indexed with the checkpoint {path}, which {what}. Say with --method which one is to be "
-        f"used; to have the gallery remember it: composir index {own.root} --gallery {gallery.path} --method CHECKPOINT"
+        f"{gallery.place} was indexed with the checkpoint {path}, which {what}. Say with --method which one is to be "
+        "used; to have the gallery remember it: "
+        f"composir index {own.root} --gallery {gallery.place} --method CHECKPOINT"
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from composir.backbones import load_backbone
 from composir.errors import GalleryError
 from composir.gallery import editions
+from composir.gallery.place import Folder
 from composir.gallery.store import Gallery
 from composir.indexing import create_gallery, index_folder
 from composir.methods import load_method
@@ -21,28 +22,28 @@ def two(tmp_path, tiny_method, pictures):
     index_folder(create_gallery(tmp_path / "g", tiny_method, folder), tiny_method, folder, workers=0)
     other = load_method("slerp", load_backbone("siglip-tiny"))
     key = other.gallery_key()
-    index_folder(create_gallery(editions.place(tmp_path / "g", key), other, folder), other, folder, workers=0)
+    index_folder(create_gallery(editions.edition(Folder(tmp_path / "g"), key), other, folder), other, folder, workers=0)
     return tmp_path / "g", key
 
 
 def test_a_swap_and_back(two, tiny_method):
     path, key = two
-    assert editions.names(path) == [".", key]
+    assert editions.names(Folder(path)) == [".", key]
     assert Gallery.open(path).manifest.key == tiny_method.gallery_key()
-    editions.point(path, key)
+    editions.point(Folder(path), key)
     assert Gallery.open(path).manifest.key == key
-    assert editions.go_back(path) == editions.Pointer()
+    assert editions.go_back(Folder(path)) == editions.Pointer()
     assert Gallery.open(path).manifest.key == tiny_method.gallery_key()
 
 
 def test_what_cannot_be_swapped_is_told(two):
     path, key = two
     with pytest.raises(GalleryError, match=f"no edition 'x'; it has ., {key}"):
-        editions.point(path, "x")
+        editions.point(Folder(path), "x")
     with pytest.raises(GalleryError, match="is read already"):
-        editions.point(path, ".")
+        editions.point(Folder(path), ".")
     with pytest.raises(GalleryError, match="never swapped"):
-        editions.go_back(path)
+        editions.go_back(Folder(path))
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"current": "../x", "before": []}', '{"current": "a"}'])
@@ -61,7 +62,7 @@ def test_what_is_no_gallery_is_not_told_to_be_removed(tmp_path):
             Gallery.open(path)
         assert "remove" not in str(caught.value)
     with pytest.raises(GalleryError, match="is a file and no gallery"):
-        editions.go_back(tmp_path / "README.md")
+        editions.go_back(Folder(tmp_path / "README.md"))
 
 
 def test_a_pointer_that_cannot_be_read_is_not_told_to_be_removed(two):
@@ -77,9 +78,9 @@ def test_a_pointer_is_old_or_new(two, monkeypatch):
     path, key = two
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        editions.point(path, key)
+        editions.point(Folder(path), key)
     monkeypatch.undo()
-    assert editions.current(path) == path
+    assert editions.current(Folder(path)) == Folder(path)
     assert json.loads((path / "current.json.new").read_text())["current"] == key
-    editions.point(path, key)
-    assert editions.current(path) == path / "editions" / key
+    editions.point(Folder(path), key)
+    assert editions.current(Folder(path)) == Folder(path / "editions" / key)

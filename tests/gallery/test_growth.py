@@ -137,7 +137,7 @@ def test_a_write_while_it_is_read_has_all_read_again(gallery, monkeypatch):
     def tables(self):
         looks.append(1)
         if len(looks) == 3:  # after the rows were read, before it looks whether anybody wrote
-            put(Gallery.at(gallery.path), ["07"])
+            put(Gallery.at(gallery.place), ["07"])
         return own(self)
 
     monkeypatch.setattr(Gallery, "tables", tables)

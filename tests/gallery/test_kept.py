@@ -40,7 +40,7 @@ def gallery(tmp_path, monkeypatch) -> Gallery:
 
 
 def folder(gallery: Gallery):
-    (own,) = gallery.path.glob("shelf-*")
+    (own,) = gallery.place.path.glob("shelf-*")
     return own
 
 
@@ -63,7 +63,7 @@ def test_it_opens_as_the_tables_do_without_reading_them(gallery, monkeypatch):
     for name in ("vectors", "places"):
         monkeypatch.setattr(Gallery, name, lambda self: pytest.fail("the tables were read"))
     monkeypatch.setattr(Codes, "__init__", lambda *_: pytest.fail("the codes were made again"))
-    opened = Shelf.load(Gallery.open(gallery.path))
+    opened = Shelf.load(Gallery.open(gallery.place))
     assert isinstance(opened.base.nearest.scorer, Codes)
     monkeypatch.undo()
     same(opened, true)
@@ -99,7 +99,7 @@ def test_small_galleries_keep_none(gallery, monkeypatch):
         monkeypatch.setattr(part, "MANY", 500)
         monkeypatch.setattr(Gallery, "vectors", lambda self: pytest.fail("all was read for nothing"))
         assert not Shelf.keep(gallery)
-    assert not list(gallery.path.glob("*shelf-*"))
+    assert not list(gallery.place.path.glob("*shelf-*"))
 
 
 DAMAGE = {
@@ -131,29 +131,29 @@ def test_a_flipped_bit_is_found_by_verify_and_mended(gallery, name):
     with gallery.writing():
         Shelf.keep(gallery)
     assert Shelf.sound(gallery)
-    result = CliRunner().invoke(app, ["gallery", "verify", str(gallery.path), "--json"])
+    result = CliRunner().invoke(app, ["gallery", "verify", str(gallery.place), "--json"])
     assert json.loads(result.stdout)["kept shelf"] == "sound"
     file = folder(gallery) / name
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
     assert not Shelf.sound(gallery)
-    result = CliRunner().invoke(app, ["gallery", "verify", str(gallery.path)])
+    result = CliRunner().invoke(app, ["gallery", "verify", str(gallery.place)])
     assert result.exit_code == 1
     assert "not what the tables hold" in result.output
 
 
 def test_one_of_other_tables_is_not_used(gallery, tmp_path, caplog):
     """As where a backup was copied over a gallery: its versions count up from an older one, past the same numbers."""
-    shutil.copytree(gallery.path, tmp_path / "backup")
+    shutil.copytree(gallery.place.path, tmp_path / "backup")
     put(gallery, [f"{1:032x}"])
     with gallery.writing():
         Shelf.keep(gallery)
     made = folder(gallery)
     for name in ("images.lance", "files.lance"):
-        shutil.rmtree(gallery.path / name)
-        shutil.copytree(tmp_path / "backup" / name, gallery.path / name)
-    older = Gallery.at(gallery.path)
+        shutil.rmtree(gallery.place.path / name)
+        shutil.copytree(tmp_path / "backup" / name, gallery.place.path / name)
+    older = Gallery.at(gallery.place)
     assert len(Shelf.load(older)) == 200
     put(older, [f"{5:032x}"])
     put(older, [f"{7:032x}"])
@@ -171,15 +171,15 @@ def test_a_full_disk_leaves_none_and_tells(gallery, monkeypatch, caplog):
     with gallery.writing(), caplog.at_level(logging.WARNING, "composir.gallery.kept"):
         assert not Shelf.keep(gallery)
     assert "No space left" in caplog.text
-    assert not list(gallery.path.glob("*shelf-*"))
+    assert not list(gallery.place.path.glob("*shelf-*"))
     assert len(Shelf.load(gallery)) == 200
 
 
 def test_what_a_killed_writer_left_is_removed(gallery):
-    (gallery.path / ".shelf-abc").mkdir()
+    (gallery.place.path / ".shelf-abc").mkdir()
     with gallery.writing():
         Shelf.keep(gallery)
-    assert [own.name for own in gallery.path.glob("*shelf-*")] == [folder(gallery).name]
+    assert [own.name for own in gallery.place.path.glob("*shelf-*")] == [folder(gallery).name]
 
 
 def test_a_reader_keeps_what_it_has_mapped(gallery):

@@ -30,7 +30,7 @@ def test_what_is_added_is_read_back(gallery):
     ids, vectors = ["b" * 32, "a" * 32], some_vectors(2)
     rows = [FileRow("x/1.png", ids[0], STAMP), FileRow("2.png", ids[1], STAMP), FileRow("3", None, STAMP, "why", "so")]
     gallery.add(ids, vectors, rows)
-    again = Gallery.open(gallery.path)
+    again = Gallery.open(gallery.place)
     assert again.manifest == MANIFEST
     assert again.ids() == set(ids)
     assert again.files() == {row.path: row for row in rows}
@@ -113,20 +113,20 @@ def test_exchanged_vectors_are_noticed(gallery):
 
 
 def test_an_open_handle_sees_what_others_commit(gallery):
-    other = Gallery.open(gallery.path)
+    other = Gallery.open(gallery.place)
     gallery.add(["a" * 32], some_vectors(1), [FileRow("a", "a" * 32, STAMP)])
     assert other.ids() == {"a" * 32}
     assert list(other.files()) == ["a"]
 
 
 def test_many_commits_leave_few_files_and_an_open_handle_stays_valid(gallery):
-    other = Gallery.open(gallery.path)
+    other = Gallery.open(gallery.place)
     for i in range(40):
         gallery.add([f"{i:032x}"], some_vectors(1, i), [FileRow(f"{i}", f"{i:032x}", STAMP)])
         assert len(other.ids()) == i + 1
-    before = sum(1 for path in gallery.path.rglob("*") if path.is_file())
+    before = sum(1 for path in gallery.place.path.rglob("*") if path.is_file())
     gallery.compact()
-    after = sum(1 for path in gallery.path.rglob("*") if path.is_file())
+    after = sum(1 for path in gallery.place.path.rglob("*") if path.is_file())
     assert before > 150
     assert after < 20
     assert len(other.ids()) == len(other.files()) == 40
@@ -134,7 +134,7 @@ def test_many_commits_leave_few_files_and_an_open_handle_stays_valid(gallery):
 
 
 def test_one_writer_at_a_time(gallery):
-    other = Gallery.open(gallery.path)
+    other = Gallery.open(gallery.place)
     with gallery.writing(), pytest.raises(GalleryError, match="written by another process"), other.writing():
         pass
     with other.writing():
@@ -178,16 +178,16 @@ def test_a_missing_gallery_is_named_with_the_command_that_builds_it(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": "x"}'])
 def test_a_damaged_manifest_is_named(gallery, text):
-    (gallery.path / "gallery.json").write_text(text)
+    (gallery.place.path / "gallery.json").write_text(text)
     with pytest.raises(GalleryError, match="is damaged"):
-        Gallery.open(gallery.path)
+        Gallery.open(gallery.place)
 
 
 def test_a_newer_format_is_refused(gallery):
-    content = json.loads((gallery.path / "gallery.json").read_text())
-    (gallery.path / "gallery.json").write_text(json.dumps({**content, "format": FORMAT + 1}))
+    content = json.loads((gallery.place.path / "gallery.json").read_text())
+    (gallery.place.path / "gallery.json").write_text(json.dumps({**content, "format": FORMAT + 1}))
     with pytest.raises(GalleryError, match=f"format {FORMAT + 1}, this composir reads {FORMAT}"):
-        Gallery.open(gallery.path)
+        Gallery.open(gallery.place)
 
 
 def test_a_foreign_key_is_refused_naming_both_and_the_remedy(gallery):
@@ -210,4 +210,4 @@ def test_a_foreign_key_of_a_checkpoint_is_told_with_the_command_that_takes_it(ga
 
 def test_the_root_can_move(gallery, tmp_path):
     gallery.move_root(tmp_path)
-    assert Gallery.open(gallery.path).manifest == replace(MANIFEST, root=str(tmp_path))
+    assert Gallery.open(gallery.place).manifest == replace(MANIFEST, root=str(tmp_path))

@@ -14,6 +14,7 @@ from composir.datasets.wardrobe import Wardrobe
 from composir.engine import Engine
 from composir.errors import ComposirError, GalleryError
 from composir.gallery import editions
+from composir.gallery.place import Folder
 from composir.gallery.store import Gallery
 from composir.indexing import create_gallery, index_folder
 from composir.opening import find_method, load_wanted
@@ -149,11 +150,11 @@ def test_company_changes_no_answer(service, known):
         SearchRequest(text="x", alpha=0.5),
         SearchRequest(text="y", method="no"),
     ]
-    fresh = GalleryService(service._path, Settings(gallery=str(service._path), refresh_seconds=3600.0))
+    fresh = GalleryService(str(service._place), Settings(gallery=str(service._place), refresh_seconds=3600.0))
     together = fresh.search(requests, clock)
     fresh.close()
     for request, answer in zip(requests[:5], together, strict=False):
-        alone = GalleryService(service._path, Settings(gallery=str(service._path), refresh_seconds=3600.0))
+        alone = GalleryService(str(service._place), Settings(gallery=str(service._place), refresh_seconds=3600.0))
         single = alone.search([request], clock)[0]
         alone.close()
         assert ids(single) == ids(answer)
@@ -316,15 +317,17 @@ def test_another_edition_takes_over(drawn, slerp, tmp_path, pictures):
     try:
         other = load_wanted(find_method("slerp", "wardrobe-blip"), device="cpu").eval()
         key = other.gallery_key()
-        index_folder(create_gallery(editions.place(tmp_path / "g", key), other, folder), other, folder, workers=0)
+        index_folder(
+            create_gallery(editions.edition(Folder(tmp_path / "g"), key), other, folder), other, folder, workers=0
+        )
         before = service.info()
         service.refresh()
         assert service.info() == before
-        editions.point(tmp_path / "g", key)
+        editions.point(Folder(tmp_path / "g"), key)
         service.refresh()
         assert (service.info().key, service.info().backbone) == (key, "wardrobe-blip")
         assert len(ask(service, text="a red dress").hits) == 4
-        editions.go_back(tmp_path / "g")
+        editions.go_back(Folder(tmp_path / "g"))
         service.refresh()
         assert service.info() == before
     finally:

@@ -18,6 +18,7 @@ import pytest
 from composir.benching.load import load
 from composir.datasets.wardrobe import Wardrobe
 from composir.gallery import editions
+from composir.gallery.place import Folder
 from composir.gallery.store import Gallery
 from composir.indexing import create_gallery, index_folder
 from composir.opening import find_method, load_wanted
@@ -145,16 +146,16 @@ def test_what_is_added_is_found_while_others_search_and_scroll(folder, slerp, wa
 def test_another_model_takes_over_under_load_and_back_without_a_failed_request(folder, slerp, tmp_path):
     index_folder(create_gallery(tmp_path / "g", slerp, folder), slerp, folder, workers=0)
     other = load_wanted(find_method("slerp", "wardrobe-blip"), device="cpu").eval()
-    beside = create_gallery(editions.place(tmp_path / "g", other.gallery_key()), other, folder)
+    beside = create_gallery(editions.edition(Folder(tmp_path / "g"), other.gallery_key()), other, folder)
     with served(tmp_path / "g", "--refresh-seconds", 0.2) as url, asked(url) as statuses:
         backbone = lambda: httpx.get(f"{url}/v1/gallery").json()["backbone"]  # noqa: E731
         index_folder(beside, other, folder, workers=0)
         assert backbone() == "wardrobe-clip"
-        editions.point(tmp_path / "g", other.gallery_key())
+        editions.point(Folder(tmp_path / "g"), other.gallery_key())
         wait_for(lambda: backbone() == "wardrobe-blip")
         seen = len(statuses)
         wait_for(lambda: len(statuses) > seen + 5)
-        editions.go_back(tmp_path / "g")
+        editions.go_back(Folder(tmp_path / "g"))
         wait_for(lambda: backbone() == "wardrobe-clip")
     assert set(statuses) == {200}
 

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from composir.gallery.place import Place
     from composir.gallery.store import Gallery
 
 app = typer.Typer(name="gallery", help="Look after a gallery.", no_args_is_help=True)
 
-Place = Annotated[Path, typer.Argument(help="The gallery, as built by `composir index`.")]
+Where = Annotated[str, typer.Argument(metavar="GALLERY", help="Its path or URI, as built by `composir index`.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
-def info(gallery: Place, *, json: Json = False) -> None:
+def info(gallery: Where, *, json: Json = False) -> None:
     """Tell what a gallery holds, what made its vectors, and its editions."""
     from composir.gallery import editions
+    from composir.gallery.place import place_of
     from composir.gallery.store import Gallery
 
-    opened = Gallery.open(gallery)
-    pointer = editions.read_pointer(gallery)
+    base = place_of(gallery)
+    opened = Gallery.open(base)
+    pointer = editions.read_pointer(base)
     told = _described(opened)
     told["edition"] = pointer.current
     told["editions"] = {
         name: {"key": own.key, "method": own.method, "backbone": own.backbone}
-        for name in editions.names(gallery)
-        if (own := _manifest(editions.place(gallery, name))) is not None
+        for name in editions.names(base)
+        if (own := _manifest(editions.edition(base, name))) is not None
     }
     told["read before"] = list(pointer.before)
     if json:
@@ -46,7 +48,7 @@ def info(gallery: Place, *, json: Json = False) -> None:
 
 
 @app.command()
-def verify(gallery: Place, *, json: Json = False) -> None:
+def verify(gallery: Where, *, json: Json = False) -> None:
     """Read every vector and compare its checksum; exit code 1 if one is damaged or anything is missing."""
     from composir.gallery.search import Shelf
     from composir.gallery.store import Gallery
@@ -72,32 +74,34 @@ def verify(gallery: Place, *, json: Json = False) -> None:
 
 
 @app.command()
-def compact(gallery: Place) -> None:
+def compact(gallery: Where) -> None:
     """Join the small files that many commits leave, and drop old states; readers go on meanwhile."""
     from composir.gallery.search import Shelf
     from composir.gallery.store import Gallery
 
     opened = Gallery.open(gallery)
-    before = _files(opened.path)
+    before = _files(opened.place)
     with opened.writing():
         opened.compact(at_once=True)
         Shelf.keep(opened)
-    after = _files(opened.path)
+    after = _files(opened.place)
     typer.echo(f"{before[0]:,} files, {before[1] / 1e6:,.1f} MB -> {after[0]:,} files, {after[1] / 1e6:,.1f} MB")
 
 
 @app.command()
 def swap(
-    gallery: Place,
+    gallery: Where,
     edition: Annotated[str | None, typer.Argument(help="Its name, or the beginning of it; the only other one.")] = None,
 ) -> None:
     """Let another edition be read, built with `composir index --beside`; a server that runs follows without a gap."""
     from composir.gallery import editions
+    from composir.gallery.place import place_of
     from composir.gallery.store import Gallery
 
-    name = _other(gallery, edition)
-    opened = Gallery.at(editions.place(gallery, name))
-    missing = _missing(Gallery.open(gallery), opened)
+    base = place_of(gallery)
+    name = _other(base, edition)
+    opened = Gallery.at(editions.edition(base, name))
+    missing = _missing(Gallery.open(base), opened)
     if missing:
         from composir.errors import GalleryError
 
@@ -106,23 +110,24 @@ def swap(
             f"composir index {opened.manifest.root} --gallery {gallery} --beside --method {opened.manifest.method} "
             f"--backbone {opened.manifest.backbone}"
         )
-    pointer = editions.point(gallery, name)
+    pointer = editions.point(base, name)
     typer.echo(f"{gallery} is read from edition {pointer.current} now; back with: composir gallery rollback {gallery}")
 
 
 @app.command()
-def rollback(gallery: Place) -> None:
+def rollback(gallery: Where) -> None:
     """Let the edition be read again that was read before the last swap."""
     from composir.gallery import editions
+    from composir.gallery.place import place_of
 
-    typer.echo(f"{gallery} is read from edition {editions.go_back(gallery).current} now")
+    typer.echo(f"{gallery} is read from edition {editions.go_back(place_of(gallery)).current} now")
 
 
 def _described(opened: Gallery) -> dict[str, Any]:
     from composir.gallery.columns import Columns
 
     own, rows = opened.manifest, opened.files()
-    count, size = _files(opened.path)
+    count, size = _files(opened.place)
     return {
         "pictures": len(opened.ids()),
         "files": len(rows),
@@ -140,21 +145,21 @@ def _described(opened: Gallery) -> dict[str, Any]:
     }
 
 
-def _manifest(path: Path) -> Any:
+def _manifest(place: Place) -> Any:
     from composir.errors import GalleryError
     from composir.gallery.store import Gallery
 
     try:
-        return Gallery.at(path).manifest
+        return Gallery.at(place).manifest
     except GalleryError:
         return None  # still being made
 
 
-def _other(gallery: Path, given: str | None) -> str:
+def _other(base: Place, given: str | None) -> str:
     from composir.errors import GalleryError
     from composir.gallery import editions
 
-    others = [name for name in editions.names(gallery) if name != editions.read_pointer(gallery).current]
+    others = [name for name in editions.names(base) if name != editions.read_pointer(base).current]
     fitting = [name for name in others if name.startswith(given or "")]
     if len(fitting) != 1:
         told = f"named {given!r}" if given else "to swap to"
@@ -162,7 +167,7 @@ def _other(gallery: Path, given: str | None) -> str:
             ", ".join(others)
             or "none; build one with: composir index FOLDER --gallery GALLERY --beside --backbone NAME"
         )
-        raise GalleryError(f"{gallery} has {len(fitting) or 'no'} other editions {told}; there are: {listed}")
+        raise GalleryError(f"{base} has {len(fitting) or 'no'} other editions {told}; there are: {listed}")
     return fitting[0]
 
 
@@ -171,10 +176,10 @@ def _missing(present: Gallery, other: Gallery) -> list[str]:
     return sorted(path for path, row in present.files().items() if not row.reason and path not in there)
 
 
-def _files(path: Path) -> tuple[int, int]:
+def _files(place: Place) -> tuple[int, int]:
     """Files of one edition, and their bytes."""
-    own = [file for file in path.rglob("*") if file.is_file() and "editions" not in file.relative_to(path).parts[:1]]
-    return len(own), sum(file.stat().st_size for file in own)
+    own = [size for name, size in place.sizes().items() if not name.startswith("editions/")]
+    return len(own), sum(own)
 
 
 def _print_json(told: dict[str, Any]) -> None:

@@ -20,7 +20,9 @@ LISTED = 10  # skipped files named on the screen; all are in the file
 def index(
     folder: Annotated[Path, typer.Argument(help="The folder of pictures; searched with all its sub-folders.")],
     *,
-    gallery: Annotated[Path, typer.Option(help="Where the gallery is kept.")],
+    gallery: Annotated[
+        str, typer.Option(help="Where the gallery is kept: a path, or s3://BUCKET/NAME, gs://…, az://….")
+    ],
     method: Annotated[
         str | None,
         typer.Option(
@@ -69,7 +71,7 @@ def index(
 
 def _run(
     folder: Path,
-    path: Path,
+    where: str,
     method: str | None,
     backbone: str | None,
     *,
@@ -79,7 +81,8 @@ def _run(
 ) -> tuple[Report, Gallery]:
     from composir.cli.progress import shown
     from composir.errors import DataError, GalleryError
-    from composir.gallery.editions import place
+    from composir.gallery.editions import edition
+    from composir.gallery.place import place_of
     from composir.gallery.store import Gallery, is_gallery
     from composir.indexing import create_gallery, index_folder
     from composir.loading import prepare
@@ -87,9 +90,10 @@ def _run(
 
     if not folder.is_dir():
         raise DataError(f"{folder} is {'not a folder' if folder.exists() else 'missing'}; name the folder of pictures")
-    gallery = Gallery.open(path) if is_gallery(path) else None
+    base = place_of(where)
+    gallery = Gallery.open(base) if is_gallery(base) else None
     if beside and gallery is None:
-        raise GalleryError(f"{path} holds no gallery yet: there is nothing to build beside; leave --beside out")
+        raise GalleryError(f"{base} holds no gallery yet: there is nothing to build beside; leave --beside out")
     # Names are checked before anything heavy is loaded.
     if gallery is None or beside:
         wanted = find_method(method or DEFAULT_METHOD, backbone)
@@ -98,7 +102,7 @@ def _run(
     if options["workers"] != 0:
         prepare()  # while the encoder is being loaded
     built = load_wanted(wanted, device=device)
-    own = place(path, built.gallery_key()) if beside else path
+    own = edition(base, built.gallery_key()) if beside else base
     if beside:
         gallery = Gallery.at(own) if is_gallery(own) else None
     gallery = gallery or create_gallery(own, built, folder)
@@ -107,10 +111,10 @@ def _run(
         with shown() as progress:
             return index_folder(gallery, built, folder, progress=progress, **options), gallery  # type: ignore[arg-type]
     finally:  # it is remembered at once, so that a run that was stopped has changed it too
-        _tell_method(before, gallery.manifest, path, beside=beside)
+        _tell_method(before, gallery.manifest, where, beside=beside)
 
 
-def _tell_method(before: Manifest, now: Manifest, path: Path, *, beside: bool) -> None:
+def _tell_method(before: Manifest, now: Manifest, where: str, *, beside: bool) -> None:
     """Say on standard error that searches use another method from now on, and how to go back."""
     if (now.method, now.arguments, now.checkpoint_sha256) == (
         before.method,
@@ -121,7 +125,7 @@ def _tell_method(before: Manifest, now: Manifest, path: Path, *, beside: bool) -
     old, new = (f"{own.method} ({own.checkpoint or _spelled(own.arguments)})" for own in (before, now))
     # An edition that is not read yet is found by the key of its backbone alone.
     edition = f" --beside --backbone {before.backbone}" if beside else ""
-    back = f"composir index {now.root} --gallery {path}{edition} --method {before.checkpoint or before.method}"
+    back = f"composir index {now.root} --gallery {where}{edition} --method {before.checkpoint or before.method}"
     # Only a checkpoint brings its arguments along.
     how = "back, to its defaults, with" if before.arguments and not before.checkpoint else "back with"
     typer.echo(f"searches use method {new} from now on, no longer {old}; {how}: {back}", err=True)
@@ -158,5 +162,5 @@ def _as_text(report: Report, gallery: Gallery) -> str:
     if r.skipped:
         width = max(len(row.path) for row in r.skipped[:LISTED])
         lines += ["skipped:", *(f"  {row.path:<{width}}  {row.reason}" for row in r.skipped[:LISTED])]
-        lines.append(f"  {'… all' if len(r.skipped) > LISTED else 'details'} in {gallery.path / 'skipped.jsonl'}")
+        lines.append(f"  {'… all' if len(r.skipped) > LISTED else 'details'} in {gallery.place}/skipped.jsonl")
     return "\n".join(lines)

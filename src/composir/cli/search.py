@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def search(
     *,
-    gallery: Annotated[Path, typer.Option(help="The gallery, as built by `composir index`.")],
+    gallery: Annotated[str, typer.Option(help="The gallery's path or URI, as built by `composir index`.")],
     image: Annotated[str | None, typer.Option(help="The reference: a file, or the id of a gallery picture.")] = None,
     text: Annotated[str, typer.Option(help="What should differ; alone, what to look for.")] = "",
     k: Annotated[int, typer.Option("-k", "--top", min=1, help="How many answers.")] = 10,

@@ -73,7 +73,7 @@ def account(
     files = len(scan.files.keys() | scan.refused.keys())
     if holes or len(found) != files or len(rows) != files + len(kept):
         raise GalleryError(
-            f"{gallery.path} does not add up: {files} files found, {len(found)} recorded, {len(rows)} in all, "
+            f"{gallery.place} does not add up: {files} files found, {len(found)} recorded, {len(rows)} in all, "
             f"{len(holes)} pictures without a file or files without a picture; remove the gallery and index again"
         )
     fate = _fates(indexed, before, gone)

@@ -1,6 +1,8 @@
-"""The shelf of a large gallery as files beside its tables: they are mapped into memory, so that opening reads nothing.
+"""The shelf of a large gallery as files on disk: they are mapped into memory, so that opening reads nothing.
 
-GALLERY/shelf-VERSION/   about.json, ids.npy, vectors.npy, counts.npy, paths.arrow, columns.arrow, codes.npy, ranges.npy
+It lies beside the tables; that of a gallery in an object store lies in the cache of each machine that reads it.
+
+FOLDER/shelf-VERSION/   about.json, ids.npy, vectors.npy, counts.npy, paths.arrow, columns.arrow, codes.npy, ranges.npy
 
 It holds what the tables hold and can be made anew at any time. It appears whole or not at all; one that does not fit
 its own description, or from which the gallery has not only grown, is not used.
@@ -33,7 +35,7 @@ PREFIX, ABOUT = "shelf-", "about.json"
 
 def read(gallery: Gallery) -> tuple[Part, Marks] | None:
     """What is kept, mapped into memory, and up to where; None where there is nothing of use."""
-    for folder in sorted(gallery.path.glob(f"{PREFIX}*"), reverse=True):
+    for folder in sorted(gallery.place.shelves.glob(f"{PREFIX}*"), reverse=True):
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             if about["format"] != FORMAT or _sizes(folder) != about["files"]:
@@ -49,28 +51,33 @@ def read(gallery: Gallery) -> tuple[Part, Marks] | None:
 
 
 def write(gallery: Gallery, part: Part, marks: Marks) -> Path | None:
-    """Keep a part, in the place of what was kept before; only while `writing`. None where the disk refuses.
+    """Keep a part, in the place of what was kept before; None where the disk refuses.
+
+    Only while `writing`, unless the shelf lies apart: there several processes may keep the same one at once.
 
     Takes as much room as the gallery's vectors, and half as much for eight-bit codes where these are used.
     """
     drop(gallery)
-    building = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=gallery.path))
-    place = gallery.path / f"{PREFIX}{'.'.join(map(str, marks.values()))}"
+    folder, building = gallery.place.shelves, None
+    place = folder / f"{PREFIX}{'.'.join(map(str, marks.values()))}"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=folder))
         _fill(building, part, {"marks": dict(marks), "times": times(gallery, marks)})
         building.rename(place)
     except OSError as error:
-        LOGGER.warning("%s: its shelf cannot be kept, so it opens as slowly as before: %s", gallery.path, error)
+        LOGGER.warning("%s: its shelf cannot be kept, so it opens as slowly as before: %s", gallery.place, error)
         return None
     finally:
-        shutil.rmtree(building, ignore_errors=True)
+        if building:
+            shutil.rmtree(building, ignore_errors=True)
     return place
 
 
 def drop(gallery: Gallery) -> None:
     """Remove what is kept, and what a killed writer left; only while `writing`. Who has mapped it keeps it."""
     for pattern in (f"{PREFIX}*", f".{PREFIX}*"):
-        for folder in gallery.path.glob(pattern):
+        for folder in gallery.place.shelves.glob(pattern):
             shutil.rmtree(folder, ignore_errors=True)
 
 

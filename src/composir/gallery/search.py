@@ -54,7 +54,10 @@ class Shelf:
         """
         if (found := kept.read(gallery)) and (grown := cls(*found).grown(gallery)):
             return grown
-        return cls.read(gallery)
+        shelf = cls.read(gallery)
+        if gallery.place.apart and many(shelf.base.vectors.size):
+            kept.write(gallery, shelf.base, shelf.marks)
+        return shelf
 
     @classmethod
     def read(cls, gallery: Gallery) -> Shelf:
@@ -93,9 +96,13 @@ class Shelf:
     def keep(cls, gallery: Gallery) -> bool:
         """Keep the shelf of a large gallery beside it, unless what is kept is of use still; only while `writing`.
 
+        In an object store there is no beside: there `load` keeps it, on the machine of the reader.
+
         Returns:
             Whether something was written.
         """
+        if gallery.place.apart:
+            return False
         if not many(gallery.tables()["images"].count_rows() * gallery.manifest.vectors):
             kept.drop(gallery)
             return False

@@ -1,4 +1,4 @@
-"""A gallery on disk: the vectors of pictures and the files they come from, in two LanceDB tables.
+"""A stored gallery: the vectors of pictures and the files they come from, in two LanceDB tables.
 
 `images`: id, vector (T*D half floats), checksum. `files`: path -> id of its content or the reason why it was skipped,
 and the stamp that tells whether it changed. A picture under several paths has one row in `images`.
@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
-import tempfile
 import warnings
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -31,7 +28,7 @@ from numpy.typing import NDArray
 
 from composir.errors import GalleryError
 from composir.gallery.editions import current
-from composir.gallery.lock import exclusive
+from composir.gallery.place import Held, Place, place_of
 from composir.gallery.scan import FileRow, Stamp
 
 FORMAT = 3  # 1 had neither arguments nor a checkpoint, 2 did not say whether symbolic links were followed
@@ -91,64 +88,63 @@ class Manifest:
 class Gallery:
     """An existing gallery; see `create` and `open`. Writing needs `writing()`, reading does not."""
 
-    def __init__(self, path: Path, manifest: Manifest):
-        self.path, self.manifest = path, manifest
+    def __init__(self, place: Place, manifest: Manifest):
+        self.place, self.manifest = place, manifest
+        self._held: Held = lambda: None
         # 0 = every read asks for the latest version; otherwise a handle shows the gallery as it was when opened.
-        self._database = lancedb.connect(str(path), read_consistency_interval=timedelta(0))
+        self._database = lancedb.connect(str(place), read_consistency_interval=timedelta(0))
         self._images, self._files = self._database.open_table("images"), self._database.open_table("files")
 
     @classmethod
-    def create(cls, path: Path, manifest: Manifest) -> Gallery:
-        """Create an empty gallery; it appears at `path` complete or not at all.
+    def create(cls, where: Place | Path | str, manifest: Manifest) -> Gallery:
+        """Create an empty gallery; it appears complete or not at all.
+
+        Args:
+            where: A folder that is not there yet or is empty, or a URI as `place_of` takes it.
+            manifest: What it is built with.
 
         Raises:
-            GalleryError: `path` holds something already.
+            GalleryError: There is something already.
         """
-        path = path.absolute()
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise GalleryError(f"{path} exists and is no gallery; name a path that does not exist yet")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent))
-        try:
+        place = place_of(where)
+        with place.building() as building:
             database = lancedb.connect(str(building))
-            database.create_table("images", schema=_image_schema(manifest))
-            database.create_table("files", schema=FILES)
+            for name, schema in (("images", _image_schema(manifest)), ("files", FILES)):
+                # What a creation left that was stopped, which no manifest made a gallery of, is written over.
+                mode = "overwrite" if building.holds(f"{name}.lance") else "create"
+                database.create_table(name, schema=schema, mode=mode)
             _write_manifest(building, manifest)
-            building.chmod(0o777 & ~_umask())
-            if path.exists():
-                path.rmdir()
-            building.rename(path)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)  # nothing is there any more where all went well
-        return cls(path, manifest)
+        return cls(place, manifest)
 
     @classmethod
-    def open(cls, path: Path) -> Gallery:
+    def open(cls, where: Place | Path | str) -> Gallery:
         """Open an existing gallery: the edition that is read.
 
         Raises:
-            GalleryError: There is none, or it was written by a newer composir.
+            GalleryError: There is none, it cannot be reached, or it was written by a newer composir.
         """
+        place = place_of(where)
         # Where there is no gallery, a current.json is somebody else's.
-        return cls.at(current(path) if is_gallery(path) or not path.is_dir() else path)
+        return cls.at(current(place) if is_gallery(place) else place)
 
     @classmethod
-    def at(cls, path: Path) -> Gallery:
-        """Open the edition that lies in a folder, read or not; raises as `open`."""
-        path = path.absolute()
-        if not is_gallery(path):
-            what = "holds no gallery" if path.exists() else "does not exist"
-            raise GalleryError(f"{path} {what}; build one with: composir index FOLDER --gallery {path}")
+    def at(cls, where: Place | Path | str) -> Gallery:
+        """Open the edition that lies in a place, read or not; raises as `open`."""
+        place = place_of(where)
+        told = place.read(MANIFEST)
+        if told is None:
+            what = "holds no gallery" if place.holds("") else "does not exist"
+            raise GalleryError(f"{place} {what}; build one with: composir index FOLDER --gallery {place}")
         try:
-            content = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            content = json.loads(told)
             if content["format"] > FORMAT:
                 raise GalleryError(
-                    f"{path} has format {content['format']}, this composir reads {FORMAT}; update composir"
+                    f"{place} has format {content['format']}, this composir reads {FORMAT}; update composir"
                 )
             content = {**LATER, **content}
-            return cls(path, Manifest(**{own.name: content[own.name] for own in fields(Manifest)}))
+            return cls(place, Manifest(**{own.name: content[own.name] for own in fields(Manifest)}))
         except (KeyError, TypeError, ValueError) as error:
-            raise GalleryError(f"{path / MANIFEST} is damaged ({error}); remove {path} and index again") from error
+            raise GalleryError(f"{place}/{MANIFEST} is damaged ({error}); remove {place} and index again") from error
 
     def require(self, key: str, method: str, backbone: str, checkpoint: str = "") -> None:
         """Refuse vectors of another kind.
@@ -168,7 +164,7 @@ class Gallery:
             ours = f"method {method} on backbone {backbone}" + (f" with checkpoint {checkpoint}" if checkpoint else "")
             named = f"--method {checkpoint}" if checkpoint else f"--method {method} --backbone {backbone}"
             raise GalleryError(
-                f"{self.path} was built with gallery key {own.key} (method {own.method}, backbone {own.backbone}, "
+                f"{self.place} was built with gallery key {own.key} (method {own.method}, backbone {own.backbone}, "
                 f"revision {own.revision}{weights}); {ours} has key {key} and cannot read it. "
                 f"Build a gallery for it: composir index {own.root} --gallery NEW_PATH {named}"
             )
@@ -180,7 +176,8 @@ class Gallery:
         Raises:
             GalleryError: Another process is writing; the disk is full, or refuses.
         """
-        with exclusive(self.path / "lock", f"{self.path} is being written by another process; wait until it is done"):
+        otherwise = f"{self.place} is being written by another process; wait until it is done"
+        with self.place.exclusive(otherwise) as self._held:
             try:
                 yield
             except (OSError, RuntimeError) as error:
@@ -188,7 +185,7 @@ class Gallery:
                     raise
                 reason = " ".join(str(error).split())[:200]
                 raise GalleryError(
-                    f"{self.path} cannot be written ({reason}); make room on its disk or mend its access rights, and "
+                    f"{self.place} cannot be written ({reason}); make room on its disk or mend its access rights, and "
                     "run the same command again: what was committed is kept"
                 ) from error
 
@@ -199,7 +196,8 @@ class Gallery:
     def remember(self, manifest: Manifest) -> None:
         """Take another manifest, of the same vectors; only while `writing`."""
         self.manifest = replace(manifest, format=FORMAT)
-        _write_manifest(self.path, self.manifest)
+        self._held()
+        _write_manifest(self.place, self.manifest)
 
     def ids(self) -> set[str]:
         """Ids of all stored pictures, those without a file included."""
@@ -252,14 +250,15 @@ class Gallery:
             table: As `read_metadata` gives it.
             origin: Fingerprint of the file, so that the next run can tell whether it changed.
         """
-        known = (self.path / f"{COLUMNS}.lance").is_dir()
+        self._held()
+        known = self.place.holds(f"{COLUMNS}.lance")
         self._database.create_table(COLUMNS, table, mode="overwrite" if known else "create")
         # Afterwards: a run that is killed between the two writes the table once more.
-        _replace(self.path / ORIGIN, origin)
+        self.place.replace(ORIGIN, origin)
 
     def metadata_origin(self) -> str:
         """The fingerprint that `replace_metadata` was told last; "" where there is no metadata."""
-        return (self.path / ORIGIN).read_text(encoding="utf-8") if (self.path / ORIGIN).is_file() else ""
+        return self.place.read(ORIGIN) or ""
 
     def tables(self) -> dict[str, lancedb.table.Table]:
         """Those that there are, by name."""
@@ -267,7 +266,7 @@ class Gallery:
         return {"images": self._images, "files": self._files} | ({} if columns is None else {COLUMNS: columns})
 
     def _columns(self) -> lancedb.table.Table | None:
-        return self._database.open_table(COLUMNS) if (self.path / f"{COLUMNS}.lance").is_dir() else None
+        return self._database.open_table(COLUMNS) if self.place.holds(f"{COLUMNS}.lance") else None
 
     def add(
         self,
@@ -285,6 +284,7 @@ class Gallery:
             known: Paths of which the gallery may have a row; others are added without looking for one, which in a large
                 gallery costs a scan. None = any.
         """
+        self._held()
         if ids:
             flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float16).reshape(-1))
             lists = pa.FixedSizeListArray.from_arrays(flat, self.manifest.vectors * self.manifest.dim)
@@ -300,10 +300,12 @@ class Gallery:
 
     def forget_files(self, paths: Iterable[str]) -> None:
         """Remove files; their pictures stay until `drop_images` removes them."""
+        self._held()
         _delete(self._files, "path", paths)
 
     def drop_images(self, ids: Iterable[str]) -> None:
         """Remove pictures."""
+        self._held()
         _delete(self._images, "id", ids)
 
     def damaged(self) -> list[str]:
@@ -324,11 +326,10 @@ class Gallery:
                     warnings.filterwarnings("ignore", message="optimize", category=UserWarning)
                     table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
 
-    def write_skipped(self, rows: Iterable[FileRow]) -> Path:
-        """Write a {"path", "reason", "detail"} line for each skipped file beside the tables; returns where."""
+    def write_skipped(self, rows: Iterable[FileRow]) -> None:
+        """Write a {"path", "reason", "detail"} line for each skipped file beside the tables, to `SKIPPED`."""
         told = ({"path": row.path, "reason": row.reason, "detail": row.detail} for row in rows)
-        _replace(self.path / SKIPPED, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in told))
-        return self.path / SKIPPED
+        self.place.replace(SKIPPED, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in told))
 
     def _read(self, table: lancedb.table.Table, columns: list[str]) -> pa.Table:
         try:
@@ -340,14 +341,14 @@ class Gallery:
         except (OSError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise GalleryError(
-                f"{self.path} is damaged, its table {table.name!r} cannot be read ({reason}); remove {self.path} and "
-                f"index again: composir index {self.manifest.root} --gallery {self.path}"
+                f"{self.place} is damaged, its table {table.name!r} cannot be read ({reason}); remove {self.place} and "
+                f"index again: composir index {self.manifest.root} --gallery {self.place}"
             ) from error
 
 
-def is_gallery(path: Path) -> bool:
-    """Whether a gallery, sound or not, lies at `path`."""
-    return (path / MANIFEST).is_file()
+def is_gallery(where: Place | Path | str) -> bool:
+    """Whether a gallery, sound or not, lies there."""
+    return place_of(where).holds(MANIFEST)
 
 
 def checksum(own_id: str, vector: NDArray[np.float16]) -> int:
@@ -371,24 +372,11 @@ def _delete(table: lancedb.table.Table, column: str, values: Iterable[str]) -> N
         table.delete(f"{column} IN ({', '.join(quoted[start : start + DELETE_AT_ONCE])})")
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    _replace(folder / MANIFEST, json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is old or new at every moment."""
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    os.replace(fresh, path)
+def _write_manifest(place: Place, manifest: Manifest) -> None:
+    place.replace(MANIFEST, json.dumps(asdict(manifest), indent=2, ensure_ascii=False) + "\n")
 
 
 def _storage(error: OSError | RuntimeError) -> bool:
     """Whether it is the disk's: LanceDB tells of that by a RuntimeError or an OSError with an errno in its text."""
     told = str(error)
     return error.__class__ is not RuntimeError or "os error" in told or "LanceError(IO)" in told
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -35,7 +35,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    gallery: str | None = Field(None, description="The gallery, as built by `composir index`.")
+    gallery: str | None = Field(None, description="The gallery's path or URI, as built by `composir index`.")
     method: str | None = Field(None, description="Another method, run or checkpoint that fits the gallery.")
     methods: tuple[str, ...] = Field((), description="Further runs or checkpoints that fit the gallery.")
     device: str = Field("auto", description="Where to encode: auto, cpu, cuda, cuda:1, mps.")

@@ -18,6 +18,7 @@ from composir.errors import ComposirError
 from composir.evaluation.opening import open_dataset
 from composir.gallery.editions import current
 from composir.gallery.growth import marks
+from composir.gallery.place import Folder, Place, place_of
 from composir.gallery.store import Gallery
 from composir.server.answering.benchmark import Benchmark
 from composir.server.answering.composing import Composed, Composer, digest
@@ -47,18 +48,18 @@ class GalleryService:
     """Serves a gallery and follows it: pictures that are added are found, another edition takes over without a gap.
 
     Args:
-        path: Of the gallery.
+        where: The gallery's path or URI.
         settings: The method, further ones, the benchmark, where verdicts are kept, how often the gallery is looked at.
 
     Raises:
         ComposirError: Something of that cannot be opened, or does not fit the gallery.
     """
 
-    def __init__(self, path: Path, settings: Settings):
-        self._path, self._settings = path, settings
+    def __init__(self, where: Path | str, settings: Settings):
+        self._place, self._settings = place_of(where), settings
         self._stand = self._open()
         self._benchmark = _benchmark(settings, self._stand)
-        folder = _judgements(settings, path)
+        folder = _judgements(settings, self._place)
         self._verdicts = Verdicts(folder, Path(self._stand.gallery.manifest.root)) if folder else None
         self._composer = Composer()
         self._closed = threading.Event()
@@ -174,7 +175,7 @@ class GalleryService:
         """See `Service.info`."""
         stand, benchmark = self._stand, self._benchmark
         return GalleryInfo(
-            name=self._path.name,
+            name=self._place.name,
             pictures=len(stand.shelf),
             version=stand.shelf.version,
             key=stand.gallery.manifest.key,
@@ -213,7 +214,7 @@ class GalleryService:
 
     def _open(self) -> Stand:
         settings = self._settings
-        gallery, many = Gallery.open(self._path), settings.approximate_from
+        gallery, many = Gallery.open(self._place), settings.approximate_from
         return Stand.open(gallery, settings.method, settings.methods, settings.device, approximate_from=many)
 
     def _watch(self) -> None:
@@ -234,7 +235,7 @@ class GalleryService:
             ComposirError: It cannot be read, or another edition does not fit the method that was asked for.
         """
         stand = self._stand
-        if current(self._path) != stand.gallery.path:
+        if current(self._place) != stand.gallery.place:
             self._stand = self._open()
             LOGGER.info("another edition is served", extra={"fields": {"key": self._stand.gallery.manifest.key}})
         elif marks(stand.gallery) != stand.shelf.marks:
@@ -249,7 +250,7 @@ def open_service(settings: Settings) -> GalleryService:
     """
     if settings.gallery is None:
         raise ComposirError("which gallery? give --gallery, as built by `composir index`")
-    return GalleryService(Path(settings.gallery), settings)
+    return GalleryService(settings.gallery, settings)
 
 
 def _benchmark(settings: Settings, stand: Stand) -> Benchmark | None:
@@ -259,12 +260,12 @@ def _benchmark(settings: Settings, stand: Stand) -> Benchmark | None:
     return Benchmark.of(dataset, settings.split, stand.shelf, Path(stand.gallery.manifest.root))
 
 
-def _judgements(settings: Settings, gallery: Path) -> Path | None:
-    """Where verdicts are kept; on a machine of one's own beside the gallery, elsewhere only where that is said."""
+def _judgements(settings: Settings, gallery: Place) -> Path | None:
+    """Where verdicts are kept; on a machine of one's own beside the gallery's folder, else only where it is said."""
     if settings.judgements is not None:
         return settings.judgements if str(settings.judgements) != "none" else None
     local = settings.host in {*LOCAL_HOSTS, "::1"} and not settings.api_keys
-    return gallery.absolute().with_name(f"{gallery.name}-judged") if local else None
+    return gallery.path.with_name(f"{gallery.name}-judged") if local and isinstance(gallery, Folder) else None
 
 
 def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
