@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import composir.kernels
 from composir.errors import ComposirError
-from composir.kernels import available, scanner
+from composir.kernels import BLOCK, WIDTH, available, scanner
 from composir.similarity.nearest import Nearest, Products, Wanted, reaching
 from composir.similarity.quantized import Codes
 
@@ -103,6 +104,20 @@ def test_few_rows_are_scored_truly(scorer, limit):
     wanted = Wanted.of(rng.normal(size=(1, 64))).merged()
     quick = scorer(vectors)(wanted)
     assert len(reaching(quick.scores, 50, quick.error, quick.peaks)) <= limit
+    assert len(Nearest(vectors, scorer(vectors))._candidates(wanted, 50, None, ())) <= limit
+
+
+def test_the_fine_pass_is_for_what_the_rough_one_leaves(monkeypatch):
+    """In a collection of clusters that is little, and of it few rows are scored truly."""
+    rng, centres = random(5, 20, 1, 64, twins=0)
+    vectors = centres[rng.integers(20, size=20_000)] + 0.7 * random(6, 20_000, 1, 64, twins=0)[1]
+    vectors = (vectors / np.linalg.norm(vectors, axis=2, keepdims=True)).astype(np.float16)
+    wanted, asked = Wanted.of(vectors[7].astype(np.float32)), []
+    fine = Codes._fine
+    monkeypatch.setattr(Codes, "_fine", lambda own, query, some: asked.append(len(some)) or fine(own, query, some))
+    kept = Nearest(vectors, Codes(vectors))._candidates(wanted, 50, None, ())
+    assert 50 <= asked[0] <= 200  # the first by rough scores, for the bound
+    assert len(kept) <= 200 < asked[1] <= 1500
 
 
 @given(
@@ -122,6 +137,13 @@ def test_the_bound_on_the_error_holds(seed, spread, shift, t, scorer):
     quick = scorer(vectors)(wanted)
     true = Nearest(vectors).scores(wanted, np.arange(200))
     assert np.abs(quick.scores.astype(float) + quick.offset - true).max() <= quick.error
+    rough, some = scorer(vectors).rough(wanted), np.flatnonzero(rng.random(200) < 0.4)
+    assert np.abs(rough.scores.astype(float) + rough.offset - true).max() <= rough.error
+    finer = scorer(vectors)(wanted, some)
+    assert np.abs(finer.scores.astype(float) + finer.offset - true[some]).max(initial=0) <= finer.error
+    assert rough.rough == (t == 1 and scorer is Codes)
+    if rough.rough:
+        assert rough.peaks.tolist()[:3] == rough.scores[: 3 * BLOCK].reshape(3, BLOCK).max(axis=1).tolist()
 
 
 def test_a_vector_that_is_not_finite_has_no_code():
@@ -138,9 +160,9 @@ def test_the_bound_holds_whatever_the_width(width):
     ends[3] = 0
     for sign in (1.0, -1.0):
         wanted = Wanted.of(np.full((1, width), sign))
-        quick = Codes(ends)(wanted)
         true = Nearest(ends).scores(wanted, np.arange(4))
-        assert np.abs(quick.scores.astype(float) + quick.offset - true).max() <= quick.error < 1e-3 * width
+        for quick, most in ((Codes(ends)(wanted), 1e-3), (Codes(ends).rough(wanted), 0.1)):
+            assert np.abs(quick.scores.astype(float) + quick.offset - true).max() <= quick.error < most * width
 
 
 def test_a_query_of_nothing_scores_nothing():
@@ -150,12 +172,36 @@ def test_a_query_of_nothing_scores_nothing():
 
 
 def test_without_the_extra_the_command_is_told(monkeypatch):
+    scanner()
     monkeypatch.setitem(sys.modules, "numba", None)
-    scanner.cache_clear()
+    monkeypatch.delitem(sys.modules, "composir.kernels.scan")
+    monkeypatch.delattr(composir.kernels, "scan")
     assert not available()
     with pytest.raises(ComposirError, match=r"pip install 'composir\[scale\]'"):
         Codes(np.ones((3, 1, 8), np.float16))
-    scanner.cache_clear()
+
+
+@given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(1, 3), steps=st.sampled_from([1, 2, 5]), ends=st.booleans())
+def test_the_scans_sum_as_the_slow_loop_does(seed, blocks, steps, ends):
+    """Those for processors that multiply bytes, where this is one, and those for all."""
+    rng, scan, width = np.random.default_rng(seed), scanner(), steps * WIDTH
+    upper, lower = (rng.choice([0, 255], (blocks * BLOCK, width)).astype(np.uint8) if ends else
+                    rng.integers(0, 256, (blocks * BLOCK, width), dtype=np.uint8) for _ in range(2))  # fmt: skip
+    digits = (rng.choice([-127, 127], (4, width)) if ends else rng.integers(-127, 128, (4, width))).astype(np.int8)
+    rows = rng.integers(len(upper), size=70)
+    first, second = digits.reshape(2, -1).astype(np.int64)
+    high, low = (np.concatenate([own & 15, own >> 4], axis=1).astype(np.int64) for own in (upper, lower))
+    expected = ((32 * (high @ first) - 77) * np.float32(0.5)).astype(np.float32)
+    codes = 16 * high + low
+    finely = ((256 * (codes @ first) + codes @ second - 5) * 1e-3).astype(np.float32)[rows]
+    kinds = ["plain", "vnni"] if scan.VNNI else ["plain"]
+    for kind in kinds:
+        scores, peaks, some = np.empty(len(upper), np.float32), np.empty(blocks, np.float32), np.empty(70, np.float32)
+        getattr(scan, f"_rough_{kind}")(upper, digits[:2], np.int32(77), np.float32(0.5), scores, peaks)
+        getattr(scan, f"_fine_{kind}")(upper, lower, digits, np.int64(5), 1e-3, rows, some)
+        assert scores.tolist() == expected.tolist()
+        assert peaks.tolist() == expected.reshape(blocks, BLOCK).max(axis=1).tolist()
+        assert some.tolist() == finely.tolist()
 
 
 def test_what_does_not_fit_is_refused():

@@ -104,7 +104,7 @@ def test_small_galleries_keep_none(gallery, monkeypatch):
 
 DAMAGE = {
     "a file is cut": lambda f: (f / "vectors.npy").write_bytes((f / "vectors.npy").read_bytes()[:-1]),
-    "a file is missing": lambda f: (f / "codes.npy").unlink(),
+    "a file is missing": lambda f: (f / "lower.npy").unlink(),
     "a file is foreign": lambda f: (f / "more.npy").write_bytes(b"x"),
     "no description": lambda f: (f / "about.json").write_text("{", encoding="utf-8"),
     "a later format": lambda f: (f / "about.json").write_text('{"format": 2, "files": {}}', encoding="utf-8"),
@@ -126,7 +126,7 @@ def test_one_that_does_not_fit_its_description_is_not_used_and_told(gallery, wha
     assert Shelf.load(gallery).base.codes is not None
 
 
-@pytest.mark.parametrize("name", ["vectors.npy", "codes.npy", "ids.npy", "paths.arrow"])
+@pytest.mark.parametrize("name", ["vectors.npy", "upper.npy", "lower.npy", "ids.npy", "paths.arrow"])
 def test_a_flipped_bit_is_found_by_verify_and_mended(gallery, name):
     with gallery.writing():
         Shelf.keep(gallery)

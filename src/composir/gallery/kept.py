@@ -2,7 +2,7 @@
 
 It lies beside the tables; that of a gallery in an object store lies in the cache of each machine that reads it.
 
-FOLDER/shelf-VERSION/   about.json, ids.npy, vectors.npy, counts.npy, paths.arrow, columns.arrow, codes.npy, ranges.npy
+FOLDER/shelf-VERSION/   about.json, {ids,vectors,counts,upper,lower,ranges}.npy, {paths,columns}.arrow
 
 It holds what the tables hold and can be made anew at any time. It appears whole or not at all; one that does not fit
 its own description, or from which the gallery has not only grown, is not used.
@@ -29,7 +29,7 @@ from composir.gallery.store import Gallery
 from composir.similarity.quantized import Codes
 
 LOGGER = logging.getLogger(__name__)
-FORMAT = 1
+FORMAT = 2  # 1 had codes in one plane
 PREFIX, ABOUT = "shelf-", "about.json"
 
 
@@ -90,9 +90,10 @@ def _fill(folder: Path, part: Part, origin: dict[str, Any]) -> None:
     _save_table(folder / "paths.arrow", pa.table({"path": part.paths.packed}))
     _save_table(folder / "columns.arrow", part.columns.table)
     if isinstance(codes, Codes):
-        _save(folder / "codes.npy", codes.codes)
+        _save(folder / "upper.npy", codes.upper)
+        _save(folder / "lower.npy", codes.lower)
         _save(folder / "ranges.npy", np.stack([codes.mean, codes.step]))
-        about["codes"] = {"shape": list(codes.shape), "rest": codes.rest, "largest": codes.largest}
+        about["codes"] = {"shape": list(codes.shape), **codes.bounds}
     about["files"] = _sizes(folder)
     with (folder / ABOUT).open("w", encoding="utf-8") as file:
         json.dump(about, file)
@@ -104,7 +105,8 @@ def _part(folder: Path, about: dict[str, Any]) -> Part:
     paths, codes = Paths(_table(folder / "paths.arrow")["path"].combine_chunks(), _load(folder / "counts.npy")), None
     if about["codes"]:
         mean, step = _load(folder / "ranges.npy")
-        codes = Codes.again(tuple(about["codes"]["shape"]), _load(folder / "codes.npy"), mean, step, about["codes"])
+        planes = _load(folder / "upper.npy"), _load(folder / "lower.npy")
+        codes = Codes.again(tuple(about["codes"]["shape"]), planes, mean, step, about["codes"])
     columns = Columns(_table(folder / "columns.arrow"))
     return Part(Ids(_load(folder / "ids.npy")), paths, _load(folder / "vectors.npy"), columns, codes)
 

@@ -23,6 +23,7 @@ from composir.kernels import BLOCK
 
 CHUNK_BYTES = 32 * 2**20  # of a gallery converted to single precision at a time
 FEW = 8  # a share of 1/8 of the rows and less is scored directly
+ENOUGH = 4  # times k rows are scored truly at once; of more, a finer pass tells which need be
 KEPT_BYTES = 512 * 2**20
 UNIT = 2.0**-24  # relative error of one operation in single precision
 
@@ -69,20 +70,26 @@ class Quick:
         error: A bound on how far each is off.
         offset: To be added to every score.
         peaks: The best of each whole block of `BLOCK` scores, if the pass has looked for them.
+        rough: Whether the scorer knows better, row by row.
     """
 
     scores: Float32[NDArray, " N"]
     error: float
     offset: float = 0.0
     peaks: Float32[NDArray, " P"] | None = None
+    rough: bool = False
 
 
 @runtime_checkable
 class Scorer(Protocol):
     """A quick pass over a gallery."""
 
-    def __call__(self, wanted: Wanted) -> Quick:
-        """Approximate scores of all rows."""
+    def __call__(self, wanted: Wanted, rows: Int[NDArray, " R"] | None = None) -> Quick:
+        """Approximate scores of all rows, or of some, as good as quick ones get."""
+        ...
+
+    def rough(self, wanted: Wanted) -> Quick:
+        """Those of all rows, for finding the best: they may be worse if that is quicker."""
         ...
 
 
@@ -186,11 +193,13 @@ class Nearest:
         """The same as one vector, of which this gallery needs no more where an item is one.
 
         Raises:
-            ComposirError: It has another width than the gallery.
+            ComposirError: It has another width than the gallery, or is not a number.
         """
         if wanted.vectors.shape[1] != self.vectors.shape[2]:
             told = f"a query of width {wanted.vectors.shape[1]} for a gallery of width {self.vectors.shape[2]}"
             raise ComposirError(f"{told}; both must be encoded by one method")
+        if not np.isfinite(wanted.vectors).all():
+            raise ComposirError("a query is not a number: its embedding is broken")
         return wanted.merged() if self.vectors.shape[1] == 1 else wanted
 
     def _candidates(
@@ -200,8 +209,9 @@ class Nearest:
         if k < 1:
             raise ComposirError(f"k = {k}; ask for 1 answer or more")
         if rows is not None and len(rows) * FEW <= len(self):
-            return np.setdiff1d(rows, np.asarray(drop, dtype=np.int64), assume_unique=True)
-        passed = self.scorer(wanted)
+            own = np.setdiff1d(rows, np.asarray(drop, dtype=np.int64), assume_unique=True)
+            return self._narrowed(wanted, k, own)
+        passed = self.scorer.rough(wanted)
         quick, peaks = passed.scores, passed.peaks
         if rows is not None:
             quick[~self._allowed(rows, drop)] = -np.inf
@@ -211,7 +221,20 @@ class Nearest:
             block = row // BLOCK * BLOCK
             if peaks is not None:
                 peaks[row // BLOCK] = quick[block : block + BLOCK].max()
-        return reaching(quick, k, passed.error, peaks)
+        if not passed.rough:
+            return reaching(quick, k, passed.error, peaks)
+        # A finer look at the first says how good the k-th is; the rest are then off by one error, not by two.
+        first = reaching(quick, k, 0.0, peaks)
+        finer = self.scorer(wanted, first)
+        reached = np.partition(finer.scores, len(first) - k)[len(first) - k] if len(first) >= k else -np.inf
+        return self._narrowed(wanted, k, _from(quick, float(reached) - finer.error - passed.error, peaks))
+
+    def _narrowed(self, wanted: Wanted, k: int, rows: Int[NDArray, " R"]) -> Int[NDArray, " C"]:
+        """Those of some rows that may be among the k best of them."""
+        if len(rows) <= ENOUGH * k:
+            return rows
+        passed = self.scorer(wanted, rows)
+        return rows[reaching(passed.scores, k, passed.error)]
 
     def _allowed(self, rows: Int[NDArray, " R"] | None, drop: Sequence[int]) -> Bool[NDArray, " N"]:
         allowed = np.full(len(self), rows is None)
@@ -232,13 +255,27 @@ def reaching(
     least = -np.inf
     if blocks >= k:
         best = quick[: blocks * BLOCK].reshape(blocks, BLOCK).max(axis=1) if peaks is None else peaks[:blocks]
-        least = np.partition(best, blocks - k)[blocks - k]
-    # The scores are single: the difference must not be rounded up.
-    found = np.flatnonzero((quick >= np.nextafter(np.float32(least - 2 * error), -np.inf)) & (quick > -np.inf))
-    if len(found) > 4 * k:  # a finer bound, now that few are left
-        least = np.partition(quick[found], len(found) - k)[len(found) - k]
-        found = found[quick[found] >= np.nextafter(np.float32(least - 2 * error), -np.inf)]
+        least = float(np.partition(best, blocks - k)[blocks - k])
+    found = _from(quick, least - 2 * error, peaks)
+    if len(found) > ENOUGH * k:  # a finer bound, now that few are left
+        least = float(np.partition(quick[found], len(found) - k)[len(found) - k])
+        found = found[_from(quick[found], least - 2 * error)]
     return found
+
+
+def _from(
+    scores: Float32[NDArray, " N"], least: float, peaks: Float32[NDArray, " P"] | None = None
+) -> Int[NDArray, " C"]:
+    """Ascending rows that reach a score; -inf never does. Of blocks whose peak does not reach it none is looked at."""
+    # The scores are single: the bound must not be rounded up.
+    bound = max(np.nextafter(np.float32(least), np.float32(-np.inf)), np.finfo(np.float32).min)
+    whole = len(scores) // BLOCK
+    near = np.arange(whole) if peaks is None else np.flatnonzero(peaks[:whole] >= bound)
+    if len(near) * FEW > whole:
+        return np.flatnonzero(scores >= bound)
+    rows = (near[:, None] * BLOCK + np.arange(BLOCK)).ravel()
+    rows = np.concatenate([rows, np.arange(whole * BLOCK, len(scores))])
+    return rows[scores[rows] >= bound]
 
 
 class Products:
@@ -257,19 +294,24 @@ class Products:
         if 2 * vectors.nbytes <= KEPT_BYTES:
             self._vectors = self._vectors.float()
 
-    def __call__(self, wanted: Wanted) -> Quick:
+    def __call__(self, wanted: Wanted, rows: Int[NDArray, " R"] | None = None) -> Quick:
         """See `Scorer`."""
-        n, t, d = self._vectors.shape
+        vectors = self._vectors if rows is None else self._vectors[torch.from_numpy(rows)]
+        n, t, d = vectors.shape
         query, scores = torch.from_numpy(wanted.vectors), np.zeros(n, np.float32)
         step = max(1, CHUNK_BYTES // (4 * t * d))
         for start in range(0, n, step):
-            part = self._vectors[start : start + step].float()
+            part = vectors[start : start + step].float()
             products = (part.reshape(-1, d) @ query.T).reshape(len(part), t, len(query)).amax(dim=1)
             scores[start : start + len(part)] = products.numpy() @ wanted.weights
         # A sum of D products in single precision is off by (D + 1) UNIT |a| |b| at most, in whatever order it is taken.
         lengths = np.linalg.norm(wanted.vectors.astype(np.float64), axis=1)
         most = float((np.abs(wanted.weights) * lengths).sum()) * self._longest
         return Quick(scores, 1.01 * (d + len(query) + 2) * UNIT * most)
+
+    def rough(self, wanted: Wanted) -> Quick:
+        """See `Scorer`: there is no quicker way."""
+        return self(wanted)
 
 
 def longest(vectors: Float16[NDArray, "N T D"]) -> float:
