@@ -27,11 +27,12 @@ def test_demo_refuses_a_folder_that_is_something_else(cli, tmp_path):
     (tmp_path / "pictures").mkdir()
     done = cli("demo", "--out", tmp_path)
     assert done.code == 1
-    assert "holds no catalogue of 2000 garments" in done.err
+    assert "holds no catalogue of 2000 garments; give another --out" in done.err
+    assert "remove" not in done.err
 
 
 def test_demo_of_another_size_is_not_taken_for_this_one(cli, tmp_path):
     assert cli("demo", "--out", tmp_path / "d", "--size", 60).code == 0
     done = cli("demo", "--out", tmp_path / "d", "--size", 90)
     assert done.code == 1
-    assert "no catalogue of 90 garments" in done.err
+    assert "holds a catalogue of 60 garments, not of 90; say --size 60" in done.err

@@ -38,6 +38,17 @@ def test_a_first_and_a_second_run(cli, pictures, tmp_path):
     assert "0 added, 0 edited, 0 moved, 0 copied, 0 removed, 6 unchanged; 0 encoded in" in second.out
 
 
+def test_an_empty_folder_is_told_and_its_gallery_has_no_answers(cli, tmp_path):
+    (tmp_path / "photos").mkdir()
+    done = cli("index", tmp_path / "photos", "--gallery", tmp_path / "g", *TINY)
+    assert done.code == 0
+    assert "photos holds no file, so the gallery is empty" in done.err
+    found = cli("search", "--gallery", tmp_path / "g", "--text", "red")
+    assert (found.code, found.out) == (0, "")
+    assert "no answers: the gallery holds no picture" in found.err
+    assert json.loads(cli("search", "--gallery", tmp_path / "g", "--text", "red", "--json").out) == []
+
+
 def test_a_long_list_of_skipped_files_is_cut_on_the_screen_only(cli, pictures, tmp_path):
     root = pictures(1)
     for i in range(25):

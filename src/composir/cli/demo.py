@@ -34,8 +34,11 @@ def demo(
     if not pictures.exists():
         _draw(pictures, size)
     asked = _queries(pictures)
-    if len(asked) < QUERIES or _drawn(pictures) != size:
-        raise ComposirError(f"{pictures} holds no catalogue of {size} garments; remove {out} or give another --out")
+    if len(asked) < QUERIES:
+        raise ComposirError(f"{pictures} is there and holds no catalogue of {size} garments; give another --out")
+    if (drawn := _drawn(pictures)) != size:
+        told = f"{pictures} holds a catalogue of {drawn} garments, not of {size}"
+        raise ComposirError(f"{told}; say --size {drawn}, or give another --out")
     engine = _engine(pictures, gallery)
     answers = [(query, _answer(engine, pictures, query)) for query in asked]
     for query, hits in answers:

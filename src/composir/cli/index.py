@@ -65,6 +65,10 @@ def index(
         typer.echo("\nStopped. What was encoded is kept: run the same command again to go on.", err=True)
         raise typer.Exit(130) from None
     typer.echo(_as_json(report) if json else _as_text(report, opened))
+    if not report.images and not report.skipped:
+        typer.echo(
+            f"{folder} holds no file, so the gallery is empty; name the folder that the pictures lie in", err=True
+        )
     if strict and report.skipped:
         raise typer.Exit(1)
 

@@ -71,6 +71,9 @@ def search(
         typer.echo(dumps([{**asdict(hit), **told} for hit in hits], indent=1))
     else:
         _print(hits, "reference" if reverse else "path")
+    if not hits:
+        fitting = " that the filter lets pass" if where else ""
+        typer.echo(f"no answers: the gallery holds no picture{fitting}, other than the reference itself", err=True)
 
 
 def _print(hits: list[Hit], what: str) -> None:
