@@ -28,6 +28,7 @@ PAGES = (
     "docs/methods/bi-blip4cir.md",
     "docs/backbones.md",
     "docs/speed.md",
+    "docs/server.md",
     "src/composir/backbones/embedded/wardrobe-clip/README.md",
     "src/composir/backbones/embedded/wardrobe-blip/README.md",
 )
@@ -97,6 +98,19 @@ def pretraining() -> str:
         curve = ", ".join(f"{row['val']['caption R@1']:.1f}" for row in run["validations"])
         rows.append([f"`configs/{name}.toml`", f"{run['steps']:,}", f"{run['seconds'] / 60:.0f}", curve])
     return table(["run file", "steps", "minutes", "R@1 after each epoch"], rows)
+
+
+def steering() -> str:
+    """What "without", keep and avoid do to the ten best."""
+    names = {"without": '"without"', "keep": "keep", "avoid": "avoid"}
+    rows = []
+    for kind, own in load("steering")["kinds"].items():
+        for metric, what in (("R@10", "target among the ten best"), ("shown", "of the ten best show it")):
+            if metric in own["test"]:
+                cells = [score(own["test"][metric][name]) for name in ("plain", "steered")]
+                rows.append([names[kind], f"{own['weight_chosen']:g}", what, *cells, f"{own['queries']:,}"])
+    note = f"\n{load('steering')['protocol']['method']}; per cent, 95 % interval over queries.\n"
+    return table(["step", "weight", "what", "before", "after", "queries"], rows) + note
 
 
 def captions(result: str = "wardrobe_quality") -> str:
@@ -213,6 +227,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "blip-families": blip_families,
     "blip-matching": blip_matching,
     "speed": speed,
+    "steering": steering,
     "tat-scores": lambda: table(*tat_tables.scores(load("tat"))),
     "tat-differences": lambda: table(*tat_tables.differences(load("tat"))),
     "tat-choices": lambda: table(*tat_tables.choices(load("tat"))),

@@ -37,6 +37,7 @@ def steps(myntra: str | None, noto_emoji: str | None) -> list[list[str]]:
         step("wardrobe_quality"),
         step("wardrobe_quality", *BLIP),
         step("wardrobe_matching"),
+        step("steering_quality"),
         step("speed_draw"),
         step("speed_evaluation"),
         step("speed_index"),

@@ -25,8 +25,9 @@ from composir.similarity.nearest import Wanted
 
 ENCODED = 1024  # references kept
 COMPOSED = 1024  # queries kept: the pages of one ranking are cut from one and the same vector
-WITHOUT = 0.5  # how much the words that must not show count against a picture, the query counting 1
-LIKE = 0.5  # how much a picture to keep, or to avoid, counts
+# How much each counts, the query counting 1: the best on val of benchmarks/steering_quality.py.
+WITHOUT = 0.5  # words that must not show, against a picture
+KEEP, AVOID = 0.5, 0.125  # a picture's look
 JOINT = "joint"  # how a picture is read whose gallery vector is also what composes
 
 Value = TypeVar("Value")
@@ -260,7 +261,7 @@ def _weighed(
         wanted = wanted.plus(weight, directions[name])
     for text in request.without:
         wanted = wanted.plus(-WITHOUT, words[text])
-    for ids, weight in ((request.keep, LIKE), (request.avoid, -LIKE)):
+    for ids, weight in ((request.keep, KEEP), (request.avoid, -AVOID)):
         for own in ids:
             wanted = wanted.plus(weight, _stored(stand, own))
     return Composed(wanted, directions)
