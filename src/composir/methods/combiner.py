@@ -85,7 +85,7 @@ class Combiner(nn.Module):
 
     def forward(self, image: Float[Tensor, "*B D"], text: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """Unit vectors of pairs, row by row; leading axes broadcast."""
-        return F.normalize(self._joined(self._text_half(text), self._image_half(image)), dim=-1)
+        return F.normalize(self._joined(*self._halves(text, image)), dim=-1)
 
     def scores(
         self,
@@ -106,7 +106,7 @@ class Combiner(nn.Module):
             chunk: Pairs composed at a time.
         """
         whole = self.separable or not self.training or self.dropout == 0
-        texts, images = (self._text_half(text), self._image_half(image)) if whole else (_raw(text), _raw(image))
+        texts, images = self._halves(text, image) if whole else (_raw(text), _raw(image))
         block = self._block if whole else self._block_of_pairs
         if torch.is_grad_enabled():
             block = _recomputed(block)
@@ -118,14 +118,18 @@ class Combiner(nn.Module):
         ]
         return torch.cat(lines)
 
-    def _text_half(self, text: Tensor) -> Half:
-        seen = self._dropped(F.relu(self.text_projection(text)))
-        return Half(text, *(F.linear(seen, layer.weight[:, : seen.shape[-1]]) for layer in (self.mixture, self.gate)))
-
-    def _image_half(self, image: Tensor) -> Half:
-        seen = self._dropped(F.relu(self.image_projection(image)))
-        rest = (F.linear(seen, layer.weight[:, -seen.shape[-1] :], layer.bias) for layer in (self.mixture, self.gate))
-        return Half(image, *rest)
+    def _halves(self, text: Tensor, image: Tensor) -> tuple[Half, Half]:
+        seen = [
+            self._dropped(F.relu(layer(own)))
+            for layer, own in ((self.text_projection, text), (self.image_projection, image))
+        ]
+        # Cut at once: two slices would each have a gradient of the whole weight's size.
+        cut = [torch.split(layer.weight, seen[0].shape[-1], dim=1) for layer in (self.mixture, self.gate)]
+        theirs = (F.linear(seen[0], own) for own, _ in cut)
+        ours = (
+            F.linear(seen[1], own, layer.bias) for (_, own), layer in zip(cut, (self.mixture, self.gate), strict=True)
+        )
+        return Half(text, *theirs), Half(image, *ours)
 
     def _joined(self, text: Half, image: Half) -> Tensor:
         mixture = self.mixture_out(self._dropped(F.relu_(text.mixture + image.mixture)))
@@ -144,7 +148,7 @@ class Combiner(nn.Module):
     def _block_of_pairs(self, *parts: Tensor) -> Tensor:
         text, image, against = parts[0][:, None], parts[3][None], parts[6]
         text, image = torch.broadcast_tensors(text, image)
-        return _cosine(self._joined(self._text_half(text), self._image_half(image)), against)
+        return _cosine(self._joined(*self._halves(text, image)), against)
 
 
 def sum_scores(
