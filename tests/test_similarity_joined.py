@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from composir.errors import ComposirError
 from composir.similarity.joined import Joined
-from composir.similarity.nearest import Nearest, Wanted
+from composir.similarity.nearest import Nearest, Products, Wanted
+from composir.similarity.quantized import Codes
 
 
 def gallery(rng, n, t):
@@ -21,11 +22,12 @@ def gallery(rng, n, t):
     return vectors.astype(np.float16)
 
 
-def apart(vectors, added):
-    """The gallery in two, and for each row of both the row of the whole."""
+def apart(vectors, added, scorer=Products):
+    """The gallery in two, and for each row of both the row of the whole; large ones are scored by codes."""
     whole = np.concatenate([np.flatnonzero(~added), np.flatnonzero(added)])
     places = np.cumsum(~added)[added]
-    return Joined(Nearest(vectors[~added]), Nearest(vectors[added]), places), whole
+    base = vectors[~added]
+    return Joined(Nearest(base, scorer(base) if len(base) else None), Nearest(vectors[added]), places), whole
 
 
 @given(
@@ -37,12 +39,13 @@ def apart(vectors, added):
     share=st.sampled_from([None, 0.05, 0.6]),
     dropped=st.integers(0, 4),
     parts=st.sampled_from([0.02, 0.3, 0.95]),
+    scorer=st.sampled_from([Products, Codes]),
 )
-def test_answers_and_ranks_are_those_of_the_whole(seed, n, t, s, k, share, dropped, parts):
+def test_answers_and_ranks_are_those_of_the_whole(seed, n, t, s, k, share, dropped, parts, scorer):
     rng = np.random.default_rng(seed)
     vectors, added = gallery(rng, n, t), rng.random(n) < parts
     added[rng.integers(n)] = True
-    joined, whole = apart(vectors, added)
+    joined, whole = apart(vectors, added, scorer)
     wanted = Wanted.of(rng.normal(size=(s, 12))).plus(-0.3, rng.normal(size=(1, 12)))
     rows = None if share is None else np.flatnonzero(rng.random(n) < share)
     drop = rng.integers(n, size=dropped).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -78,12 +79,30 @@ def test_ranks_are_the_places_in_the_whole_ranking(seed, t, dropped, scorer):
     assert nearest.ranks(wanted, np.arange(120), rows, drop).tolist() == expected
 
 
-def test_a_score_does_not_depend_on_what_else_is_there():
-    rng, vectors = random(1, 500, 1, 64, twins=0)
-    wanted = Wanted.of(rng.normal(size=(1, 64)))
+@pytest.mark.parametrize("width", [64, 9000])
+def test_a_score_does_not_depend_on_what_else_is_there(width):
+    rng, vectors = random(1, 500, 1, width, twins=0)
+    wanted = Wanted.of(rng.normal(size=(1, width)))
     alone = [Nearest(vectors[i : i + 1]).best(wanted, 1)[1][0] for i in range(500)]
     rows, scores = Nearest(vectors).best(wanted, 500)
     assert scores.tolist() == [alone[row] for row in rows]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.sampled_from([1e-44, 1e-41, 1e-30, 1e-12, 1e12, 1e30]),
+    t=st.sampled_from([1, 2]),
+    scorer=st.sampled_from([Products, Codes]),
+)
+def test_the_length_of_a_query_changes_no_order(seed, size, t, scorer):
+    """Single precision holds neither the products of the smallest nor those of the largest numbers it knows."""
+    rng, vectors = random(seed, 150, t, 24, twins=50)
+    wanted = Wanted.of((rng.normal(size=(1, 24)) * size).astype(np.float32))
+    nearest = Nearest(vectors, scorer(vectors))
+    true = nearest.scores(wanted, np.arange(150))
+    expected = sorted(range(150), key=lambda row: (-true[row], row))
+    assert nearest.best(wanted, 20)[0].tolist() == expected[:20]
+    assert nearest.ranks(wanted, np.array(expected)).tolist() == list(range(1, 151))
 
 
 @given(seed=st.integers(0, 2**32 - 1), error=st.floats(0, 0.5), k=st.integers(1, 40))
@@ -181,9 +200,11 @@ def test_without_the_extra_the_command_is_told(monkeypatch):
         Codes(np.ones((3, 1, 8), np.float16))
 
 
+@pytest.mark.parametrize("kind", ["plain", "vnni"])
 @given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(1, 3), steps=st.sampled_from([1, 2, 5]), ends=st.booleans())
-def test_the_scans_sum_as_the_slow_loop_does(seed, blocks, steps, ends):
-    """Those for processors that multiply bytes, where this is one, and those for all."""
+def test_the_scans_sum_as_the_slow_loop_does(kind, seed, blocks, steps, ends):
+    if kind == "vnni" and not scanner().VNNI:
+        pytest.skip("this processor has no products of bytes (AVX-512 VNNI)")
     rng, scan, width = np.random.default_rng(seed), scanner(), steps * WIDTH
     upper, lower = (rng.choice([0, 255], (blocks * BLOCK, width)).astype(np.uint8) if ends else
                     rng.integers(0, 256, (blocks * BLOCK, width), dtype=np.uint8) for _ in range(2))  # fmt: skip
@@ -194,14 +215,40 @@ def test_the_scans_sum_as_the_slow_loop_does(seed, blocks, steps, ends):
     expected = ((32 * (high @ first) - 77) * np.float32(0.5)).astype(np.float32)
     codes = 16 * high + low
     finely = ((256 * (codes @ first) + codes @ second - 5) * 1e-3).astype(np.float32)[rows]
-    kinds = ["plain", "vnni"] if scan.VNNI else ["plain"]
-    for kind in kinds:
-        scores, peaks, some = np.empty(len(upper), np.float32), np.empty(blocks, np.float32), np.empty(70, np.float32)
-        getattr(scan, f"_rough_{kind}")(upper, digits[:2], np.int32(77), np.float32(0.5), scores, peaks)
-        getattr(scan, f"_fine_{kind}")(upper, lower, digits, np.int64(5), 1e-3, rows, some)
-        assert scores.tolist() == expected.tolist()
-        assert peaks.tolist() == expected.reshape(blocks, BLOCK).max(axis=1).tolist()
-        assert some.tolist() == finely.tolist()
+    scores, peaks, some = np.empty(len(upper), np.float32), np.empty(blocks, np.float32), np.empty(70, np.float32)
+    getattr(scan, f"_rough_{kind}")(upper, digits[:2], np.int32(77), np.float32(0.5), scores, peaks)
+    getattr(scan, f"_fine_{kind}")(upper, lower, digits, np.int64(5), 1e-3, rows, some)
+    assert scores.tolist() == expected.tolist()
+    assert peaks.tolist() == expected.reshape(blocks, BLOCK).max(axis=1).tolist()
+    assert some.tolist() == finely.tolist()
+
+
+NOWHERE = """
+import numba.core.caching as caching
+caching.CacheImpl._locator_classes = []
+import numpy as np
+from composir.similarity.nearest import Nearest, Wanted
+from composir.similarity.quantized import Codes
+vectors = np.eye(8, dtype=np.float16)[:, None]
+print(Nearest(vectors, Codes(vectors)).best(Wanted.of(np.eye(8)[3:4]), 1)[0][0])
+"""
+
+
+@pytest.mark.long
+def test_it_searches_where_nothing_compiled_can_be_kept():
+    """In a container with a user who owns nothing."""
+    done = subprocess.run([sys.executable, "-c", NOWHERE], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+
+
+def test_small_galleries_load_no_compiler():
+    code = (
+        "import sys; import numpy as np; from composir.gallery.part import Part; import pyarrow as pa;"
+        "p = Part.made(['a' * 32], np.ones((1, 1, 4), np.float16), pa.table({'id': ['a' * 32], 'path': ['x']}),"
+        "pa.table({'path': pa.array([], pa.string())})); p.nearest; print('numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_what_does_not_fit_is_refused():

@@ -67,8 +67,20 @@ def test_an_unfinished_edition_is_not_swapped_in(indexed, pictures):
     call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
     pictures(["zzz.png"], seed=99)
     call("index", folder, "--gallery", path, "--workers", 0)
-    with pytest.raises(GalleryError, match=r"lacks 1 files that the present one has, e\.g\. 'zzz\.png'; finish it"):
+    with pytest.raises(GalleryError, match=r"differs from the present one in 1 files, e\.g\. 'zzz\.png'; finish it"):
         call("gallery", "swap", path)
+
+
+def test_an_edition_of_older_contents_is_not_swapped_in(indexed):
+    folder, path = indexed
+    call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    (folder / "000.png").write_bytes((folder / "001.png").read_bytes() + b"edited")
+    (folder / "002.png").unlink()
+    call("index", folder, "--gallery", path, "--workers", 0)
+    with pytest.raises(GalleryError, match=r"differs from the present one in 2 files, e\.g\. '000\.png'; finish it"):
+        call("gallery", "swap", path)
+    call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call("gallery", "swap", path)
 
 
 def test_an_edition_that_is_not_there_is_told(indexed, pictures, tmp_path):

@@ -167,8 +167,13 @@ def test_who_stands_still_loses_the_lock_and_writes_no_more(uri, tiny_method, pi
             time.sleep(0.3)  # one renewal may be on its way
             with Gallery.open(uri).writing():
                 awake.set()
-                with pytest.raises(GalleryError, match="may be written by another process now"):
-                    gallery.add([], np.zeros((0, 1, 16), np.float16), [])
+                for write in (
+                    lambda: gallery.add([], np.zeros((0, 1, 16), np.float16), []),
+                    lambda: gallery.compact(at_once=True),
+                    lambda: gallery.write_skipped([]),
+                ):
+                    with pytest.raises(GalleryError, match="may be written by another process now"):
+                        write()
 
     with pytest.raises(GalleryError, match="may be written by another process now"):
         stand_still()
@@ -188,6 +193,29 @@ def test_a_lost_answer_to_its_own_renewal_is_no_loss(uri, tiny_method, pictures,
     with gallery.writing():
         time.sleep(bucket.LEASE * 1.5)
     assert len(times) > 4
+
+
+def test_a_store_that_is_away_for_a_moment_loses_no_lock(uri, tiny_method, pictures, quick, monkeypatch, caplog):
+    gallery = create_gallery(uri, tiny_method, pictures(2))
+    put, seen, calls = bucket.Lease._put, bucket.Lease._seen, []
+
+    def away(own, mark, state="held"):
+        calls.append(state)
+        if len(calls) == 2:
+            raise bucket.PreconditionError("maybe ours")
+        return put(own, mark, state)
+
+    def silent(own):
+        if len(calls) == 2:
+            raise bucket.BaseError("the network is down")
+        return seen(own)
+
+    monkeypatch.setattr(bucket.Lease, "_put", away)
+    monkeypatch.setattr(bucket.Lease, "_seen", silent)
+    with gallery.writing():
+        time.sleep(bucket.LEASE * 1.5)
+        assert len(calls) > 4
+    assert "could not be written anew: the network is down" in caplog.text
 
 
 KILLED = """
@@ -223,8 +251,16 @@ def test_a_creation_that_was_stopped_is_gone_on_with(uri, tiny_method, pictures,
 def test_what_is_there_is_not_written_over(uri, tiny_method, pictures):
     folder = pictures(2)
     create_gallery(uri, tiny_method, folder)
-    with pytest.raises(GalleryError, match=r"holds gallery\.json and is no gallery"):
+    with pytest.raises(GalleryError, match="holds a gallery already"):
         create_gallery(uri, tiny_method, folder)
+    other = place_of(uri.replace("/one", "/two"))
+    other.replace("notes.txt", "mine")
+    with pytest.raises(GalleryError, match=r"two holds notes\.txt and is no gallery"):
+        create_gallery(other, tiny_method, folder)
+    third = place_of(uri.replace("/one", "/three"))
+    third.replace("lock", "mine")
+    with pytest.raises(GalleryError, match="three/lock is none of composir's locks"):
+        create_gallery(third, tiny_method, folder)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +269,10 @@ def test_what_is_there_is_not_written_over(uri, tiny_method, pictures):
         ("ftp://a/b", r"ftp:// is none of file://, s3://, gs://, az://"),
         ("s3://shop", r"names no place in the bucket; name one, e\.g\. s3://shop/shop"),
         ("s3://", r"e\.g\. s3://BUCKET/shop"),
+        ("s3://shop//one", r"'' can be no part of a place"),
+        ("s3://shop/../one", r"'\.\.' can be no part of a place"),
+        ("S3://shop/one?x=1", r"'one\?x=1' can be no part of a place"),
+        ("s3://me@shop/one", r"'me@shop' can be no part of a place"),
     ],
 )
 def test_what_is_no_place_is_told(told, why):

@@ -73,6 +73,16 @@ def test_a_pointer_that_cannot_be_read_is_not_told_to_be_removed(two):
     assert "remove" not in str(caught.value)
 
 
+def test_two_swaps_at_once_are_one_after_the_other(two):
+    path, key = two
+    with Folder(path).exclusive("", "current.json.lock"), pytest.raises(GalleryError, match="being swapped by another"):
+        editions.point(Folder(path), key)
+    with Gallery.open(path).writing():  # adding pictures is no hindrance
+        editions.point(Folder(path), key)
+    with Folder(path).exclusive("", "current.json.lock"), pytest.raises(GalleryError, match="being swapped by another"):
+        editions.go_back(Folder(path))
+
+
 def test_a_pointer_is_old_or_new(two, monkeypatch):
     """Killed before the exchange, nothing has changed."""
     path, key = two

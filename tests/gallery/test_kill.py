@@ -132,12 +132,12 @@ def test_death_at_every_step_of_a_later_run(folder, tmp_path, tiny_method, refer
     shutil.copy(pictures(1, "other", seed=90) / "000.png", folder / "003.png")
     shutil.copy(pictures(1, "other", seed=91) / "000.png", folder / "new.png")
     expected = tmp_path / "expected"
-    shutil.copytree(reference.path, expected)
+    shutil.copytree(reference.place.path, expected)
     steps = drive(folder, expected, "at", 0)
     assert steps > 8
     for step in range(1, steps + 1):
         path = tmp_path / f"g{step}"
-        shutil.copytree(reference.path, path)
+        shutil.copytree(reference.place.path, path)
         drive(folder, path, "at", step)
         assert check_and_go_on(path, folder, tiny_method) <= 2
         assert Gallery.open(path).ids() == Gallery.open(expected).ids()

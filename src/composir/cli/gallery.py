@@ -101,12 +101,12 @@ def swap(
     base = place_of(gallery)
     name = _other(base, edition)
     opened = Gallery.at(editions.edition(base, name))
-    missing = _missing(Gallery.open(base), opened)
-    if missing:
+    stale = _stale(Gallery.open(base), opened)
+    if stale:
         from composir.errors import GalleryError
 
         raise GalleryError(
-            f"edition {name} lacks {len(missing):,} files that the present one has, e.g. {missing[0]!r}; finish it: "
+            f"edition {name} differs from the present one in {len(stale):,} files, e.g. {stale[0]!r}; finish it: "
             f"composir index {opened.manifest.root} --gallery {gallery} --beside --method {opened.manifest.method} "
             f"--backbone {opened.manifest.backbone}"
         )
@@ -139,7 +139,7 @@ def _described(opened: Gallery) -> dict[str, Any]:
         "revision": own.revision,
         "checkpoint": own.checkpoint,
         "vectors": f"{own.vectors} x {own.dim}, half precision",
-        "search": "exact",
+        "search": "exact, filtered or not; a server searches in part from approximate_from pictures on",
         "columns": Columns.of(opened.metadata(), []).types,
         "on disk": f"{count:,} files, {size / 1e6:,.1f} MB",
     }
@@ -171,9 +171,10 @@ def _other(base: Place, given: str | None) -> str:
     return fitting[0]
 
 
-def _missing(present: Gallery, other: Gallery) -> list[str]:
-    there = {path for path, row in other.files().items() if not row.reason}
-    return sorted(path for path, row in present.files().items() if not row.reason and path not in there)
+def _stale(present: Gallery, other: Gallery) -> list[str]:
+    """Paths of which another edition holds no picture, or an older one; or one although there is none any more."""
+    here, there = ({path: row.id for path, row in own.files().items() if not row.reason} for own in (present, other))
+    return sorted(path for path in here.keys() | there.keys() if here.get(path) != there.get(path))
 
 
 def _files(place: Place) -> tuple[int, int]:

@@ -35,6 +35,7 @@ ACCESS = (
     "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY for az://"
 )
 LOCK = "lock"
+SIGNS = 8  # of the lock's last writings that are remembered
 LEASE = 30.0  # seconds without a sign of life after which a writer counts as dead
 PATIENCE: Any = {"max_retries": 4, "retry_timeout": timedelta(seconds=20)}
 OWN = ("images.lance/", "files.lance/", "metadata.lance/")  # what a creation that was stopped may have left
@@ -50,7 +51,8 @@ class Bucket(Place):
         root = os.environ.get("COMPOSIR_CACHE")
         cache = Path(root).expanduser() if root else Path.home() / ".cache" / "composir"
         self.shelves = cache / "shelves" / hashlib.sha256(uri.encode()).hexdigest()[:32]
-        self._store = from_url(uri, retry_config=PATIENCE)
+        with self._reached():
+            self._store = from_url(uri, retry_config=PATIENCE)
 
     def __str__(self) -> str:
         return self._uri
@@ -94,9 +96,9 @@ class Bucket(Place):
             return {own["path"]: own["size"] for page in obstore.list(self._store) for own in page}
 
     @contextmanager
-    def exclusive(self, otherwise: str) -> Iterator[Held]:
+    def exclusive(self, otherwise: str, name: str = LOCK) -> Iterator[Held]:
         """See `Place.exclusive`: a lease; the next writer waits `LEASE` seconds for one that a dead writer left."""
-        lease = Lease(self, self._store, otherwise)
+        lease = Lease(self, self._store, name, otherwise)
         try:
             yield lease.held
             lease.held()
@@ -107,6 +109,8 @@ class Bucket(Place):
     def building(self) -> Iterator[Bucket]:
         """See `Place.building`: the manifest, written last, makes a gallery of it."""
         with self.exclusive(f"{self} is being made by another process; wait until it is done"):
+            if self.holds("gallery.json"):
+                raise GalleryError(f"{self} holds a gallery already; name another place")
             if foreign := [name for name in self.sizes() if name != LOCK and not name.startswith(OWN)]:
                 raise GalleryError(
                     f"{self} holds {foreign[0]} and is no gallery; name a place where there is nothing yet"
@@ -127,10 +131,11 @@ class Bucket(Place):
 class Lease:
     """A lock among machines: an object that its holder writes anew every few seconds, each time on top of its own."""
 
-    def __init__(self, place: Place, store: Any, otherwise: str):
-        self._place, self._store, self._otherwise = place, store, otherwise
+    def __init__(self, place: Place, store: Any, name: str, otherwise: str):
+        self._place, self._store, self._name, self._otherwise = place, store, name, otherwise
+        self._told: tuple[str, ...] = ()
         self._mark = self._taken()
-        self._written, self._lost, self._ended = time.monotonic(), False, threading.Event()
+        self._lost, self._ended = False, threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="composir-lease", daemon=True)
         self._keeper.start()
 
@@ -140,7 +145,7 @@ class Lease:
         Raises:
             GalleryError: It is not: the process stood still, or the store could not be reached, for too long.
         """
-        if self._lost or time.monotonic() - self._written > LEASE:
+        if self._lost or clock() - self._written > LEASE:
             raise GalleryError(
                 f"{self._place} may be written by another process now: this one gave no sign of life for "
                 f"{LEASE:.0f} s; run the same command again, what was committed is kept"
@@ -173,48 +178,66 @@ class Lease:
     def _outlive(self, mark: Any) -> None:
         """Wait until a holder counts as dead: by our own clock, so that no two machines need agree on the time."""
         LOGGER.warning("%s is locked; waiting %.0f s for a sign of life of its writer", self._place, LEASE)
-        until = time.monotonic() + LEASE
-        while time.monotonic() < until:
+        until = clock() + LEASE
+        while clock() < until:
             time.sleep(LEASE / 30)
             if (seen := self._seen()) is None or seen[0] != mark:
                 raise GalleryError(self._otherwise)
 
     def _keep(self) -> None:
-        while not self._ended.wait(LEASE / 6):
-            before = time.monotonic()
+        while not self._lost and not self._ended.wait(LEASE / 6):
             try:
-                self._mark = self._put(self._mark)
-                self._written = before
-            except (AlreadyExistsError, PreconditionError):
-                # Ours all the same where only the answer to our own writing was lost on its way.
-                if (seen := self._seen()) is None or seen[2] != self._told:
-                    self._lost = True
-                    return
-                self._mark, self._written = seen[0], before
-            except (BaseError, OSError) as error:
+                self._renew()
+            except (BaseError, OSError, GalleryError) as error:  # `held` tells once that went on for too long
                 LOGGER.warning("the lock of %s could not be written anew: %s", self._place, error)
+
+    def _renew(self) -> None:
+        before = clock()
+        try:
+            self._mark = self._put(self._mark)
+        except (AlreadyExistsError, PreconditionError):
+            # Ours all the same where only the answer to our own writing was lost on its way.
+            seen = self._seen()
+            if seen is None or seen[2] not in self._told:
+                self._lost = True
+                return
+            self._mark, self._written = seen[0], before
 
     def _seen(self) -> tuple[Any, str, str] | None:
         try:
-            found = obstore.get(self._store, LOCK)
+            found = obstore.get(self._store, self._name)
             told = json.loads(bytes(found.bytes()))
-            return _mark(found.meta), told["state"], told["sign"]
+            return _mark(found.meta), str(told["state"]), str(told["sign"])
         except FileNotFoundError:
             return None
+        except (KeyError, TypeError, ValueError) as error:
+            message = (
+                f"{self._place}/{self._name} is none of composir's locks ({error}); name another place, or remove it"
+            )
+            raise GalleryError(message) from error
 
     def _put(self, mark: Any, state: str = "held") -> Any:
-        self._told = uuid.uuid4().hex
-        content = json.dumps({"state": state, "sign": self._told}).encode()
-        return _mark(obstore.put(self._store, LOCK, content, mode="create" if mark is None else mark))
+        sign = uuid.uuid4().hex
+        self._told = (*self._told[-SIGNS:], sign)  # any of the last may be the one that arrived
+        content = json.dumps({"state": state, "sign": sign}).encode()
+        before = clock()
+        put = obstore.put(self._store, self._name, content, mode="create" if mark is None else mark)
+        self._written = before
+        return _mark(put)
 
 
 def unreachable(place: Place, error: Exception) -> GalleryError:
     """What is told where an object store refuses."""
-    reason = " ".join(str(error).split())[:300]
+    reason = " ".join(str(error).partition("Debug source")[0].split())[:300]
     return GalleryError(
         f"{place} cannot be reached ({reason}); check its name, the network, and the access that the environment "
         f"tells: {ACCESS}"
     )
+
+
+def clock() -> float:
+    """Seconds that go on while the machine sleeps, where the system counts those."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _mark(meta: Any) -> Any:

@@ -10,6 +10,7 @@ The file is replaced whole: at every moment a reader finds the old edition or th
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from composir.errors import GalleryError
@@ -67,12 +68,13 @@ def point(base: Place, name: str) -> Pointer:
     Raises:
         GalleryError: There is no such edition, or it is the one that is read.
     """
-    pointer = read_pointer(base)
-    if name not in names(base):
-        raise GalleryError(f"{base} has no edition {name!r}; it has {', '.join(names(base))}")
-    if name == pointer.current:
-        raise GalleryError(f"edition {name!r} of {base} is the one that is read already")
-    return _write(base, Pointer(name, (*pointer.before, pointer.current)))
+    with _changing(base):
+        pointer = read_pointer(base)
+        if name not in names(base):
+            raise GalleryError(f"{base} has no edition {name!r}; it has {', '.join(names(base))}")
+        if name == pointer.current:
+            raise GalleryError(f"edition {name!r} of {base} is the one that is read already")
+        return _write(base, Pointer(name, (*pointer.before, pointer.current)))
 
 
 def go_back(base: Place) -> Pointer:
@@ -81,10 +83,18 @@ def go_back(base: Place) -> Pointer:
     Raises:
         GalleryError: There was none.
     """
-    pointer = read_pointer(base)
-    if not pointer.before:
-        raise GalleryError(f"{base} was never swapped: there is nothing to go back to")
-    return _write(base, Pointer(pointer.before[-1], pointer.before[:-1]))
+    with _changing(base):
+        pointer = read_pointer(base)
+        if not pointer.before:
+            raise GalleryError(f"{base} was never swapped: there is nothing to go back to")
+        return _write(base, Pointer(pointer.before[-1], pointer.before[:-1]))
+
+
+def _changing(base: Place) -> AbstractContextManager[object]:
+    """Not the writer's lock: pictures may be added meanwhile."""
+    if base.holds(POINTER) or len(names(base)) > 1:
+        return base.exclusive(f"{base} is being swapped by another process; say it again", f"{POINTER}.lock")
+    return nullcontext()  # there is nothing to change, and maybe nothing at all
 
 
 def _write(base: Place, pointer: Pointer) -> Pointer:

@@ -57,14 +57,20 @@ def write(gallery: Gallery, part: Part, marks: Marks) -> Path | None:
 
     Takes as much room as the gallery's vectors, and half as much for eight-bit codes where these are used.
     """
-    drop(gallery)
+    # On disk first, for its room; elsewhere another process may be writing, or about to read.
+    if not gallery.place.apart:
+        drop(gallery)
     folder, building = gallery.place.shelves, None
     place = folder / f"{PREFIX}{'.'.join(map(str, marks.values()))}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=folder))
         _fill(building, part, {"marks": dict(marks), "times": times(gallery, marks)})
-        building.rename(place)
+        if not place.exists():
+            building.rename(place)
+        for older in folder.glob(f"{PREFIX}*"):
+            if older != place:
+                shutil.rmtree(older, ignore_errors=True)
     except OSError as error:
         LOGGER.warning("%s: its shelf cannot be kept, so it opens as slowly as before: %s", gallery.place, error)
         return None

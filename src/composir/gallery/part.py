@@ -148,7 +148,7 @@ class Part:
     @cached_property
     def nearest(self) -> Nearest:
         """The vectors, ready to be searched: from `MANY` on by eight-bit codes, where the scale extra is installed."""
-        coded = available() and many(len(self) * self.vectors.shape[1])
+        coded = many(len(self) * self.vectors.shape[1]) and available()
         return Nearest(self.vectors, (self.codes or Codes(self.vectors)) if coded else None)
 
 

@@ -18,6 +18,7 @@ from composir.errors import GalleryError
 from composir.gallery.lock import exclusive
 
 STORES = ("s3", "gs", "az")
+ODD = frozenset("?#@%*\\ \t\n")  # in no name of a bucket, and asking for trouble in that of an object
 Held = Callable[[], None]
 """Raises where the lock was lost meanwhile."""
 
@@ -74,11 +75,15 @@ class Place(ABC):
         """Bytes of every file, by its path from here."""
 
     @abstractmethod
-    def exclusive(self, otherwise: str) -> AbstractContextManager[Held]:
+    def exclusive(self, otherwise: str, name: str = "lock") -> AbstractContextManager[Held]:
         """Hold the place for one writer.
 
+        Args:
+            otherwise: What is told where another holds it.
+            name: Of the lock; each is a lock of its own.
+
         Raises:
-            GalleryError: Another holds it; the message is `otherwise`.
+            GalleryError: Another holds it.
         """
 
     @abstractmethod
@@ -143,9 +148,9 @@ class Folder(Place):
         return {file.relative_to(self.path).as_posix(): file.stat().st_size for file in files}
 
     @contextmanager
-    def exclusive(self, otherwise: str) -> Iterator[Held]:
+    def exclusive(self, otherwise: str, name: str = "lock") -> Iterator[Held]:
         """See `Place.exclusive`; the lock ends with the process, however it ends."""
-        with exclusive(self.path / "lock", otherwise):
+        with exclusive(self.path / name, otherwise):
             yield lambda: None
 
     @contextmanager
@@ -178,16 +183,22 @@ def place_of(where: Place | Path | str) -> Place:
     if "://" not in told:
         return Folder(Path(where))
     scheme, _, rest = told.partition("://")
+    scheme = scheme.lower()
     if scheme == "file":
         return Folder(Path(unquote(urlsplit(told).path)))
     if scheme not in STORES:
         allowed = ", ".join(f"{own}://" for own in ("file", *STORES))
         raise GalleryError(f"{told!r} is no place for a gallery: {scheme}:// is none of {allowed}; or name a folder")
-    bucket, _, prefix = rest.strip("/").partition("/")
+    bucket, _, prefix = rest.rstrip("/").partition("/")
     if not prefix:
         raise GalleryError(
             f"{told!r} names no place in the bucket; name one, e.g. {scheme}://{bucket or 'BUCKET'}/shop"
         )
+    for part in (bucket, *prefix.split("/")):
+        if part in ("", ".", "..") or set(part) & ODD:
+            raise GalleryError(
+                f"{told!r}: {part!r} can be no part of a place; name it with letters, digits, '.', '_', '-'"
+            )
     from composir.gallery.bucket import Bucket
 
     return Bucket(f"{scheme}://{bucket}/{prefix}")

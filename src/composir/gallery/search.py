@@ -55,7 +55,7 @@ class Shelf:
         if (found := kept.read(gallery)) and (grown := cls(*found).grown(gallery)):
             return grown
         shelf = cls.read(gallery)
-        if gallery.place.apart and many(shelf.base.vectors.size):
+        if gallery.place.apart and many(len(shelf) * shelf.each):
             kept.write(gallery, shelf.base, shelf.marks)
         return shelf
 

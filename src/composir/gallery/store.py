@@ -290,6 +290,7 @@ class Gallery:
             lists = pa.FixedSizeListArray.from_arrays(flat, self.manifest.vectors * self.manifest.dim)
             sums = pa.array([checksum(i, v) for i, v in zip(ids, vectors, strict=True)], pa.uint32())
             self._images.add(pa.table([list(ids), lists, sums], schema=_image_schema(self.manifest)))
+            self._held()
         rows = list(files)
         fresh = [] if known is None else [row for row in rows if row.path not in known]
         if fresh:
@@ -320,14 +321,17 @@ class Gallery:
             at_once: However few commits there are.
         """
         for table in self.tables().values():
+            self._held()
             if at_once or len(table.list_versions()) > MANY_COMMITS:
                 with warnings.catch_warnings():
                     # It warns that readers of old versions fail; `_read` reads again when that happens.
                     warnings.filterwarnings("ignore", message="optimize", category=UserWarning)
-                    table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+                    # What no version names is a killed writer's; among machines it may be one's that is at work.
+                    table.optimize(cleanup_older_than=timedelta(0), delete_unverified=not self.place.apart)
 
     def write_skipped(self, rows: Iterable[FileRow]) -> None:
         """Write a {"path", "reason", "detail"} line for each skipped file beside the tables, to `SKIPPED`."""
+        self._held()
         told = ({"path": row.path, "reason": row.reason, "detail": row.detail} for row in rows)
         self.place.replace(SKIPPED, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in told))
 

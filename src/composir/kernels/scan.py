@@ -26,6 +26,19 @@ SOON = 8  # rows of a list, likewise
 PIECE = 256  # rows of a list that one thread takes at a time
 VNNI = "+avx512vnni" in get_host_cpu_features()
 
+
+def compiled(**options: Any) -> Any:
+    """As `numba.njit`; what is compiled is kept for other processes where there is a place that may be written."""
+
+    def decorated(function: Any) -> Any:
+        try:
+            return numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # numba's word for no such place
+            return numba.njit(**options)(function)
+
+    return decorated
+
+
 BYTE, INT, LONG, FLOAT = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.FloatType()
 LANES = ir.VectorType(INT, ROWS)
 NONE, LOWER, FOUR = (ir.Constant(LANES, [value] * ROWS) for value in (0, 0x0F0F0F0F, 4))
@@ -138,7 +151,7 @@ def _one(_context, upper, lower, soon_upper, soon_lower, digits, steps):
     return types.int64(*[types.uintp] * 5, types.intp), code
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@compiled(parallel=True, nogil=True)
 def _rough_vnni(upper, digits, bias, factor, scores, peaks):
     start, width = upper.ctypes.data, upper.shape[1]
     first, second = digits[0].ctypes.data, digits[1].ctypes.data
@@ -152,7 +165,7 @@ def _rough_vnni(upper, digits, bias, factor, scores, peaks):
         peaks[block] = _told(sums, bias, factor, scores, block * BLOCK)
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@compiled(parallel=True, nogil=True)
 def _rough_plain(upper, digits, bias, factor, scores, peaks):
     numbers, width = digits.astype(np.int32), upper.shape[1]
     for block in prange(peaks.shape[0]):
@@ -171,7 +184,7 @@ def _rough_plain(upper, digits, bias, factor, scores, peaks):
         peaks[block] = _told(sums, bias, factor, scores, block * BLOCK)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled(nogil=True)
 def _told(sums, bias, factor, scores, start):
     """Write the scores of a block, (32 sum - bias) factor; the best of them."""
     best = np.float32(-np.inf)
@@ -182,7 +195,7 @@ def _told(sums, bias, factor, scores, start):
     return best
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@compiled(parallel=True, nogil=True)
 def _fine_vnni(upper, lower, digits, bias, factor, rows, scores):
     width, own = upper.shape[1], np.uintp(digits.ctypes.data)
     above, below = upper.ctypes.data, lower.ctypes.data
@@ -196,7 +209,7 @@ def _fine_vnni(upper, lower, digits, bias, factor, rows, scores):
             scores[place] = (total - bias) * factor
 
 
-@numba.njit(parallel=True, nogil=True, cache=True)
+@compiled(parallel=True, nogil=True)
 def _fine_plain(upper, lower, digits, bias, factor, rows, scores):
     numbers, width = digits.astype(np.int32), upper.shape[1]
     for place in prange(len(rows)):

@@ -25,6 +25,8 @@ CHUNK_BYTES = 32 * 2**20  # of a gallery converted to single precision at a time
 FEW = 8  # a share of 1/8 of the rows and less is scored directly
 ENOUGH = 4  # times k rows are scored truly at once; of more, a finer pass tells which need be
 KEPT_BYTES = 512 * 2**20
+EINSUM = 4096  # numbers, of 8,192 that numpy buffers
+TAME = 40  # the largest number of a query lies within 2**-40..2**40, else it is scaled for the quick pass
 UNIT = 2.0**-24  # relative error of one operation in single precision
 
 
@@ -55,6 +57,14 @@ class Wanted:
         return Wanted(
             np.concatenate([self.vectors, other.vectors]), np.concatenate([self.weights, weight * other.weights])
         )
+
+    def scaled(self) -> tuple[Wanted, float]:
+        """The same, times a power of two, where sums in single precision would under- or overflow; and that power."""
+        _, exponent = np.frexp(np.abs(self.vectors).max(initial=0.0))
+        if abs(int(exponent)) <= TAME or not self.vectors.any():
+            return self, 1.0
+        # Exact: no digit is lost.
+        return Wanted(np.ldexp(self.vectors, -int(exponent)).astype(np.float32), self.weights), 2.0 ** -int(exponent)
 
     def merged(self) -> Wanted:
         """The same scores for a gallery of one vector an item, where all is linear: one vector, of weight 1."""
@@ -123,7 +133,7 @@ class Nearest:
             drop: Rows to leave out.
         """
         wanted = self.fitting(wanted)
-        chosen = self._candidates(wanted, k, rows, drop)
+        chosen = self._candidates(wanted.scaled()[0], k, rows, drop)
         scores = self.scores(wanted, chosen)
         order = np.argsort(-scores, kind="stable")[:k]  # chosen rows ascend
         return chosen[order], scores[order]
@@ -161,12 +171,13 @@ class Nearest:
             drop: Rows to leave out.
         """
         allowed = self._allowed(rows, drop)
-        passed = self.scorer(wanted)
+        tame, factor = wanted.scaled()
+        passed = self.scorer(tame)
         # The offset in double precision: it is added to no single score.
         quick, error = passed.scores, passed.error
         counts = np.zeros(len(scores), np.int64)
         for place, (own, row) in enumerate(zip(scores.tolist(), before.tolist(), strict=True)):
-            apart = quick - np.float64(own - passed.offset)
+            apart = quick - np.float64(factor * own - passed.offset)
             near = np.flatnonzero(allowed & (np.abs(apart) <= error))
             true = self.scores(wanted, near)
             first = (true > own) | ((true == own) & (near < row))
@@ -184,7 +195,7 @@ class Nearest:
         for start in range(0, len(rows), step):
             part = self.vectors[rows[start : start + step]].astype(np.float64)
             for vector, weight in zip(wanted.vectors.astype(np.float64), wanted.weights, strict=True):
-                total[start : start + step] += weight * np.einsum("rtd,d->rt", part, vector).max(axis=1)
+                total[start : start + step] += weight * _products(part, vector).max(axis=1)
         if not np.isfinite(total).all():
             raise ComposirError("a score is not a number: the embedding of a query or of a gallery image is broken")
         return total
@@ -261,6 +272,12 @@ def reaching(
         least = float(np.partition(quick[found], len(found) - k)[len(found) - k])
         found = found[_from(quick[found], least - 2 * error)]
     return found
+
+
+def _products(rows: Float64[NDArray, "R T D"], vector: Float64[NDArray, " D"]) -> Float64[NDArray, "R T"]:
+    # einsum adds in pieces of its buffer, which begin anew wherever the rows before ended: none may cross one.
+    cuts = range(0, len(vector), EINSUM)
+    return sum(np.einsum("rtd,d->rt", rows[:, :, i : i + EINSUM], vector[i : i + EINSUM]) for i in cuts)  # pyright: ignore[reportReturnType]
 
 
 def _from(
