@@ -147,9 +147,14 @@ class Part:
 
     @cached_property
     def nearest(self) -> Nearest:
-        """The vectors, ready to be searched: from `MANY` on by eight-bit codes, where the scale extra is installed."""
-        coded = many(len(self) * self.vectors.shape[1]) and available()
-        return Nearest(self.vectors, (self.codes or Codes(self.vectors)) if coded else None)
+        """The vectors, ready to be searched."""
+        return searcher(self.vectors, self.codes)
+
+
+def searcher(vectors: Float16[NDArray, "N T D"], codes: Codes | None = None) -> Nearest:
+    """The exact search over vectors: from `MANY` on by eight-bit codes, where the scale extra is installed."""
+    coded = many(len(vectors) * vectors.shape[1]) and available()
+    return Nearest(vectors, (codes or Codes(vectors)) if coded else None)
 
 
 def many(vectors: int) -> bool:
