@@ -7,7 +7,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 
-import lancedb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,13 +14,23 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 
 from composir.errors import ComposirError
+from composir.gallery.filters.passing import passing
+from composir.gallery.filters.reader import read
+from composir.gallery.filters.tree import FilterError, Kind
+from composir.gallery.filters.words import KEYS
 
 ROW = "__row"
-KEPT = 64  # filters whose rows are kept
-QUOTED = re.compile(r"'(?:[^']|'')*'|`[^`]*`")
+KEPT = 64 * 2**20  # bytes of rows that are kept for filters that were asked
+SHOWN = 300  # characters of a filter in a message
 NAMES: Mapping[pa.DataType, str] = {
     pa.bool_(): "boolean",
     pa.int64(): "integer",
+    pa.float64(): "number",
+    pa.string(): "text",
+}
+KINDS: Mapping[pa.DataType, Kind] = {
+    pa.bool_(): "boolean",
+    pa.int64(): "number",
     pa.float64(): "number",
     pa.string(): "text",
 }
@@ -37,8 +46,8 @@ class Columns:
     def __init__(self, table: pa.Table):
         self.table = table
         self._found: OrderedDict[str, Int[NDArray, " R"]] = OrderedDict()
+        self._held = 0  # bytes of `_found`
         self._lock = threading.Lock()
-        self._filtered: lancedb.table.Table | None = None
 
     @classmethod
     def of(cls, metadata: pa.Table, paths: Sequence[str] | pa.Array) -> Columns:
@@ -65,39 +74,38 @@ class Columns:
         """Ascending rows that pass a filter; None for all, which "" lets pass.
 
         Args:
-            where: An expression of SQL over the columns, e.g. "price < 50 AND brand IN ('a', 'b')"; a name with blanks
-                or capitals stands in backticks.
+            where: An expression of the part of SQL that `composir.gallery.filters` reads, over the columns, e.g.
+                "price < 50 AND brand IN ('a', 'b')"; a name with blanks or a hyphen stands in backticks.
 
         Raises:
-            ComposirError: It cannot be understood, or names a column that there is not.
+            ComposirError: It holds anything else, or names a column that there is not.
         """
         where = where.strip()
         if not where:
             return None
         with self._lock:
+            if where in self._found:
+                self._found.move_to_end(where)
+                return self._found[where]
+        found = self._search(where)  # others need not wait; who asks the same at once has it looked for twice
+        with self._lock:
             if where not in self._found:
-                self._found[where] = self._search(where)
-            self._found.move_to_end(where)
-            while len(self._found) > KEPT:
-                self._found.popitem(last=False)
-            return self._found[where]
+                self._found[where] = found
+                self._held += _size(where, found)
+            while self._held > KEPT:
+                self._held -= _size(*self._found.popitem(last=False))
+        return found
 
     def _search(self, where: str) -> Int[NDArray, " R"]:
+        shown = repr(where if len(where) <= SHOWN else where[:SHOWN] + "…")
         if not self.types:
             told = "put a metadata.csv with a column file_name beside the pictures and index again"
-            raise ComposirError(f"filter {where!r}: the gallery has no metadata; {told}")
-        bare = QUOTED.sub("", where)
-        if ";" in bare or "--" in bare or "/*" in bare:
-            raise ComposirError(f"filter {where!r}: one expression is read, without ; and comments; {self._help()}")
-        if self._filtered is None:
-            self._filtered = lancedb.connect("memory://").create_table("columns", self.table)
+            raise ComposirError(f"filter {shown}: the gallery has no metadata; {told}")
         try:
-            found = self._filtered.search().where(where).select([ROW]).limit(None).to_arrow()
-        except (ValueError, RuntimeError, OSError) as error:
-            reason = re.sub(r", \S*(/rustc|\.cargo|\.rs:).*", "", " ".join(str(error).split()))
-            reason = reason.removeprefix("Invalid input, ").replace(f", `{ROW}`", "")[:300]
-            raise ComposirError(f"filter {where!r}: {reason}; {self._help()}") from error
-        return np.sort(found[ROW].to_numpy())
+            kinds: dict[str, Kind] = {own.name: KINDS[own.type] for own in self.table.schema if own.name != ROW}
+            return passing(read(where, kinds), self.table, ROW)
+        except FilterError as error:
+            raise ComposirError(f"filter {shown}: {error}; {self._help()}") from error
 
     def _help(self) -> str:
         told = ", ".join(f"{name} ({kind})" for name, kind in self.types.items())
@@ -130,7 +138,12 @@ class JoinedColumns:
         return None if ours is None or theirs is None else np.concatenate([ours, theirs + self._count])
 
 
+def _size(where: str, found: Int[NDArray, " R"]) -> int:
+    return found.nbytes + 4 * len(where) + 512  # 512: of the objects themselves
+
+
 def _example(types: Mapping[str, str]) -> str:
     name, kind = next(iter(types.items()))
-    shown = name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else f"`{name}`"
+    plain = re.fullmatch(r"[a-z_][a-z0-9_]*", name) and name.upper() not in KEYS
+    shown = name if plain else f"`{name}`"
     return {"text": f"{shown} = 'a'", "boolean": f"{shown} = true"}.get(kind, f"{shown} < 50")

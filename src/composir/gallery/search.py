@@ -197,7 +197,7 @@ class Shelf:
             query: Unit vectors of one query.
             k: How many at most.
             drop: Id of a picture to leave out; one that is not in the gallery changes nothing.
-            where: An SQL-like filter over the columns; "" for none.
+            where: A filter over the columns, as `Columns.rows` reads it; "" for none.
 
         Raises:
             ComposirError: `where` cannot be understood, or names a column that there is not.

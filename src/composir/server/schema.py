@@ -105,7 +105,9 @@ class SearchOptions(_Strict):
         default_factory=list, description="Pictures whose look is not wanted.", examples=[[]]
     )
     where: Annotated[str, StringConstraints(max_length=2000)] = Field(
-        "", description="An SQL-like filter over the columns of /v1/gallery.", examples=["price < 50 AND brand = 'x'"]
+        "",
+        description="A filter over the columns of /v1/gallery, in a small part of SQL.",
+        examples=["price < 50 AND brand = 'x'"],
     )
     k: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="How many hits.")
     cursor: Annotated[str, StringConstraints(pattern=CURSOR)] | None = Field(
