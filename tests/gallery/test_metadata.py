@@ -56,7 +56,14 @@ def test_jsonl_says_the_same(tmp_path):
         ("m.csv", "file_name,price\na,1\n./a,2\n", "'a' is named by two rows"),
         ("m.csv", "file_name,x,x\na,1,2\n", "'x' stands twice"),
         ("m.csv", "file_name,a`b\na,1\n", "cannot be a column's"),
-        ("m.csv", "file_name,__row\na,1\n", "cannot be a column's"),
+        ("m.csv", "file_name,__row\na,1\n", "'__row' cannot be a column's: it is reserved, by which it numbers rows"),
+        (
+            "m.csv",
+            "file_name,path\na,1\n",
+            "'path' cannot be a column's: it is reserved, by .* 'file_name' names; rename",
+        ),
+        ("m.csv", "name;price\na;1\n", "it has name;price; its fields must be separated by a comma, a semicolon"),
+        ("m.csv", "file_name|price\na|1\n", "its fields must be separated by a comma, a semicolon or a tab"),
         ("m.csv", "file_name,price\n,1\n", "a row has no file_name"),
         ("m.csv", "", "Empty CSV"),
         ("m.jsonl", '{"file_name": "a"}\n{"file_name": "b"\n', "line 2"),
@@ -71,10 +78,50 @@ def test_what_cannot_be_read_is_told(tmp_path, name, content, told):
         read_metadata(tmp_path / name)
 
 
-def test_bytes_that_are_no_text_are_told(tmp_path):
-    (tmp_path / "m.csv").write_bytes(b"file_name,brand\na,\xff\xfe\n")
-    with pytest.raises(DataError, match="UTF"):
-        read_metadata(tmp_path / "m.csv")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.csv", b"file_name,brand\na,\xff\xfe\n"),
+        ("m.csv", "file_name;brand\na;Größe\n".encode("cp1252")),
+        ("m.csv", "file_name,brand\na,b\n".encode("utf-16")),
+        ("m.csv", "file_name,brand\na,b\n".encode("utf-16-be")),
+        ("m.jsonl", '{"file_name": "a"}'.encode("utf-16")),
+    ],
+)
+def test_another_encoding_than_utf_8_is_told(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match="; save it as UTF-8"):
+        read_metadata(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        ("file_name;price;brand\na;19,5;x, y\nb;7;z\n", {"price": [19.5, 7.0], "brand": ["x, y", "z"]}),
+        ("file_name;price\na;19.5\nb;7\n", {"price": [19.5, 7.0]}),
+        ("file_name;n\na;1\nb;2\n", {"n": [1, 2]}),
+        ('\ufeff"price"\t"file_name"\r\n1.5\ta\r\n2\tb\r\n', {"price": [1.5, 2.0]}),
+        ("file_name,a;b\na,1\nb,2\n", None),  # a comma after all, and a name that cannot be
+        ("file_name\na\nb\n", {}),
+    ],
+)
+def test_a_separator_is_seen_by_the_head(tmp_path, content, columns):
+    (tmp_path / "m.csv").write_text(content, encoding="utf-8", newline="")
+    if columns is None:
+        with pytest.raises(DataError, match="'a;b' cannot be a column's"):
+            read_metadata(tmp_path / "m.csv")
+        return
+    assert read_metadata(tmp_path / "m.csv").table.to_pydict() == {"path": ["a", "b"], **columns}
+
+
+def test_signs_that_end_lines_elsewhere_stand_in_jsonl(tmp_path):
+    brands = ["a\u2028b", "a\u2029b", "a\x85b"]
+    rows = [json.dumps({"file_name": f"{i}", "brand": brand}, ensure_ascii=False) for i, brand in enumerate(brands)]
+    (tmp_path / "m.jsonl").write_bytes(("\ufeff" + "\r\n".join(rows)).encode())
+    assert read_metadata(tmp_path / "m.jsonl").table["brand"].to_pylist() == brands
+    (tmp_path / "m.jsonl").write_text("\n".join([*rows, "{"]), encoding="utf-8")
+    with pytest.raises(DataError, match="line 4"):
+        read_metadata(tmp_path / "m.jsonl")
 
 
 def test_one_of_two_files_must_be_named(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import csv as plain_csv
 import json
 import re
 from collections import Counter
@@ -20,7 +22,10 @@ NAMES = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = ("file_name", "path", "file")  # the first is what Hugging Face's image folders say
 NAME = re.compile(r"[^\W\d][\w -]{0,63}")
 MOST_COLUMNS = 256
-TAKEN = frozenset({ROW, "path"})
+TAKEN = {"path": f"by which the gallery calls the file that {FILE_NAME[0]!r} names", ROW: "by which it numbers rows"}
+SEPARATORS = (",", ";", "\t")
+UTF8 = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+HEAD = 2**20  # bytes in which a CSV file's head ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,9 @@ def origin_of(path: Path) -> str:
 def read_metadata(path: Path) -> Metadata:
     """Read a CSV file with a head, or a JSONL file of flat objects.
 
+    A CSV file's separator is a comma; a semicolon or a tab where the head names the file's column only by it. Beside
+    semicolons numbers may have a decimal comma.
+
     Columns are boolean, integer, number or text: the narrowest that takes every value of the column. An empty field, a
     missing key and null are null.
 
@@ -75,15 +83,44 @@ def read_metadata(path: Path) -> Metadata:
 
 
 def _read_csv(path: Path) -> pa.Table:
-    convert = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""])
     try:
-        first = csv.open_csv(path, convert_options=convert).schema
-        # Dates stay as they were written: text sorts and compares well, and JSON has no date.
-        plain = {own.name: pa.string() for own in first if _kept(own.type) is None}
-        convert.column_types = {**plain, **{own.name: pa.string() for own in first if own.name in FILE_NAME}}
-        return csv.read_csv(path, convert_options=convert)
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in head:
+            raise DataError(f"{path}: this is UTF-16, or no text; {UTF8}")
+        separator = _separator(re.split(rb"[\r\n]", head, maxsplit=1)[0])
+        table = _parsed(path, separator, ".")
+        if separator == ";" and pa.string() in table.schema.types:
+            # Where commas are decimal, spreadsheets write semicolons between fields.
+            table = max(table, _parsed(path, separator, ","), key=_numbers)
+        return table
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-        raise DataError(f"{path}: {error}") from error
+        remedy = f"; {UTF8}" if "UTF8" in str(error) else ""
+        raise DataError(f"{path}: {error}{remedy}") from error
+
+
+def _separator(line: bytes) -> str:
+    """The one that shows a column for the file; a comma where that is not just one."""
+    text = line.decode("utf-8-sig", errors="replace")
+    heads = {one: next(plain_csv.reader([text], delimiter=one), []) for one in SEPARATORS}
+    fitting = [one for one, names in heads.items() if set(FILE_NAME).intersection(names)]
+    return fitting[0] if len(fitting) == 1 else SEPARATORS[0]
+
+
+def _parsed(path: Path, separator: str, point: str) -> pa.Table:
+    parse = csv.ParseOptions(delimiter=separator)
+    convert = csv.ConvertOptions(
+        strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""], decimal_point=point
+    )
+    first = csv.open_csv(path, parse_options=parse, convert_options=convert).schema
+    # Dates stay as they were written: text sorts and compares well, and JSON has no date.
+    plain = {own.name: pa.string() for own in first if _kept(own.type) is None}
+    convert.column_types = {**plain, **{own.name: pa.string() for own in first if own.name in FILE_NAME}}
+    return csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _numbers(table: pa.Table) -> int:
+    return sum(kind in (pa.int64(), pa.float64()) for kind in table.schema.types)
 
 
 def _kept(kind: pa.DataType) -> pa.DataType | None:
@@ -95,9 +132,13 @@ def _kept(kind: pa.DataType) -> pa.DataType | None:
 def _read_jsonl(path: Path) -> pa.Table:
     rows: list[dict[str, Any]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = path.read_text(encoding="utf-8-sig").split(
+            "\n"
+        )  # splitlines also ends a line at signs that JSON allows
+    except OSError as error:
         raise DataError(f"{path}: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: {error}; {UTF8.partition(' (')[0]}") from error
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -132,10 +173,14 @@ def _keyed(path: Path, table: pa.Table) -> pa.Table:
     key = next((name for name in FILE_NAME if name in table.column_names), None)
     if key is None:
         told = ", ".join(table.column_names[:8]) or "nothing"
-        raise DataError(f"{path}: no column {FILE_NAME[0]!r} that names the file of each row; it has {told}")
+        other = table.num_columns == 1 and re.search(r"[;\t|]", told)
+        hint = "; its fields must be separated by a comma, a semicolon or a tab" if other else ""
+        raise DataError(f"{path}: no column {FILE_NAME[0]!r} that names the file of each row; it has {told}{hint}")
     names = [name for name in table.column_names if name != key]
     for name in names:
-        if not NAME.fullmatch(name) or name in TAKEN or names.count(name) > 1:
+        if name in TAKEN:
+            raise DataError(f"{path}: the name {name!r} cannot be a column's: it is reserved, {TAKEN[name]}; rename it")
+        if not NAME.fullmatch(name) or names.count(name) > 1:
             why = "stands twice" if names.count(name) > 1 else "cannot be a column's"
             raise DataError(
                 f"{path}: the name {name[:80]!r} {why}; use letters, digits, _, - and blanks, each name once"
