@@ -228,7 +228,7 @@ def result_of(plan: Plan, name: str, variants: Sequence[str], seeds: Sequence[in
         "train": len(data.triplets("train")),
         "gallery": len(task.gallery),
         "queries": len(task.queries),
-        "backbone": config.backbone.name,
+        "backbone": "/".join(Path(config.backbone.name).parts[-3:]),
         "seeds": list(seeds),
         "recipe": [{**c.method.arguments, **{k: getattr(c.train, k) for k in keys}} for c in recipes],
         "minutes": minutes,
