@@ -4,6 +4,6 @@ stand.py      what is served at one moment: shelf and methods; a change makes an
 composing.py  requests into weighted query vectors, together where they came together
 paging.py     ranked pictures page by page, near-duplicates folded, places of targets
 benchmark.py  a benchmark's queries in ids of the gallery
-verdicts.py   what people say of answers, as a plain data set
+verdicts.py   what people say of answers, as a plain data set; log.py is the file that they are added to
 engine.py     the service itself, which follows its gallery
 """
