@@ -67,6 +67,24 @@ def test_one_file_of_all_splits(root):
     check_dataset(data, images=None)
 
 
+def test_files_that_differ_in_their_ending_alone_are_told_apart(tmp_path):
+    """The stem is the first of them; the name with its ending is that very file."""
+    pictures(tmp_path, "a.jpg", "a.png", "a.png.webp", "b.JPG", "b.png", "c.png")
+    lines(tmp_path / "triplets.jsonl", {"reference": "c.png", "caption": "x", "targets": ["a.jpg", "a.png"],
+                                        "subset": ["a.jpg", "c", "a.png", "a.png.webp", "b.JPG", "b.png"]})  # fmt: skip
+    data = Jsonl(tmp_path)
+    (query,) = data.tasks("test")[0].queries
+    files = {name: str(data.path(name).relative_to(tmp_path / "images")) for name in (*query.targets, *query.subset)}
+    assert (query.reference, query.targets) == ("c", ("a", "a.png"))
+    assert files == {"a": "a.jpg", "c": "c.png", "a.png": "a.png", "a.png.webp": "a.png.webp", "b": "b.JPG",
+                     "b.png": "b.png"}  # fmt: skip
+    lines(tmp_path / "gallery.txt", "a.jpg", "a.png", "b.png", "c.png")
+    assert Jsonl(tmp_path).tasks("test")[0].gallery == ("a", "a.png", "b.png", "c")
+    lines(tmp_path / "gallery.txt", "a", "a.jpg")
+    with pytest.raises(DataError, match="'a' twice"):
+        Jsonl(tmp_path).tasks("test")
+
+
 def test_rows_without_a_split_are_never_trained_on(tmp_path):
     pictures(tmp_path, "a.png", "b.png")
     lines(tmp_path / "triplets.jsonl", ROW)

@@ -208,6 +208,10 @@ def test_weights_by_direction(service, known):
         ask(service, **base, weights={"pictur": 1.0})
     with pytest.raises(ComposirError, match="nothing to compare to"):
         ask(service, text="in red", weights={"image": 1.0})
+    with pytest.raises(ComposirError, match="all weights are 0"):
+        ask(service, **base, weights={"image": 0.0, "text": 0.0})
+    with pytest.raises(ComposirError, match="cancels out"):
+        ask(service, reference=Reference(known[2]), weights={"image": 1.0, "composed": -1.0})
 
 
 @pytest.mark.parametrize("fold", [False, True])

@@ -107,6 +107,9 @@ def test_a_form_may_be_as_full_as_its_description_allows(client, make_jpeg):
         ({"text": "a", "colour": "red"}, "colour: "),
         ({"text": "a" * 1001}, "text: "),
         ({"text": "a", "weights": {"A B": 1}}, "weights"),
+        ({"text": "a", "weights": {"text": 1e-44}}, "weights.text: a weight is 0, or 1e-06 to 10"),
+        ({"text": "a", "weights": {"text": -9e-7, "image": 1}}, "weights.text: a weight is 0"),
+        ({"text": "a", "weights": {"text": 0, "image": -0.0}}, "all weights are 0"),
         ({"text": "a", "without": ["b"] * 9}, "without: "),
         ({"text": "a", "keep": ["../../etc/passwd"]}, "keep.0: "),
         ({"text": "a", "cursor": "a b"}, "cursor: "),
@@ -120,6 +123,26 @@ def test_a_form_may_be_as_full_as_its_description_allows(client, make_jpeg):
 )
 def test_bad_queries(client, error_of, body, message):
     assert message in error_of(client.post("/v1/search", json=body), 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ({"id": "../../etc/passwd"}, "reference.id: String should match pattern '^[0-9a-f]{32}$'"),
+        ({"url": "file:///etc/passwd"}, "reference.url: String should match pattern '^https?://[!-~]+$'"),
+        ({"id": "0" * 32, "path": "x"}, "reference.path: Extra inputs are not permitted"),
+        ({"tensor": {"shape": [1, 3]}}, "reference.tensor.data: Field required"),
+        ({"path": "/x"}, 'reference: a reference is {"id": ...}, {"url": ...} or {"tensor": ...}'),
+        ("0" * 32, 'reference: a reference is {"id": ...}, {"url": ...} or {"tensor": ...}'),
+    ],
+)
+def test_a_wrong_reference_is_told_by_its_own_kind(client, error_of, reference, message):
+    assert error_of(client.post("/v1/search", json={"reference": reference}), 422, "invalid_request") == message
+
+
+def test_the_least_weights_are_taken(client):
+    weights = {"text": 1e-6, "image": -1e-6, "composed": 0}
+    assert client.post("/v1/search", json={"text": "a", "weights": weights}).status_code == 200
 
 
 @pytest.mark.parametrize(

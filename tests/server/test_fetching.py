@@ -77,6 +77,8 @@ INSIDE = [
     "224.0.0.1", "240.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254",
     "ff02::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::",
     "2002:a9fe:a9fe::1", "::127.0.0.1", "2001:db8::1", "192.0.2.1", "not an address",
+    "fec0::1", "feff::1", "168.63.129.16", "::ffff:168.63.129.16", "2002:a83f:8110::1", "3fff::1", "3fff:fff::1",
+    "192.88.99.1", "64:ff9b:1::1",
 ]  # fmt: skip
 
 
@@ -218,6 +220,82 @@ def test_drips_end_at_the_deadline(site, make_jpeg, where):
         site.fetcher(seconds=0.4, max_bytes=10**9)("http://a.example/slow")
     stop.set()
     assert time.monotonic() - started < 4
+
+
+def test_a_name_that_is_looked_up_for_ever_ends_at_the_deadline(site, make_jpeg):
+    """So do five at a time; and a name that is known is fetched beside them."""
+    stuck, picture = threading.Event(), make_jpeg(1)
+    site.pages["/a.jpg"] = (200, {}, picture)
+
+    def hang(host, port):
+        if host == "stuck.example":
+            stuck.wait(60)
+        return [PUBLIC]
+
+    fetch = Fetcher(100_000, 0.5, hang, site.fetcher().dial)
+    told, started = [], time.monotonic()
+
+    def ask():
+        try:
+            fetch("http://stuck.example/a.jpg")
+        except FetchError as error:
+            told.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert told == ["the picture had not arrived after 0.5 s"] * 5
+    assert time.monotonic() - started < 10
+    patient = Fetcher(100_000, 5.0, hang, site.fetcher().dial, _places=fetch._places)
+    assert patient("http://a.example/a.jpg") == picture
+    assert len(site.dialled) == 1
+    stuck.set()
+
+
+def test_no_more_names_than_so_many_are_looked_up_at_a_time():
+    stuck, asked = threading.Event(), []
+
+    def hang(host, port):
+        asked.append(host)
+        stuck.wait(60)
+        return []
+
+    fetch = Fetcher(1000, 0.2, hang, _places=threading.Semaphore(2))
+    for _ in range(4):
+        with pytest.raises(FetchError, match="not arrived"):
+            fetch("http://a.example/")
+    assert len(asked) == 2
+    stuck.set()
+
+
+def test_a_handshake_that_drips_ends_at_the_deadline():
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def drip():
+        # The head of a long record of TLS, and then a byte at a time.
+        theirs.sendall(b"\x16\x03\x03\x40\x00")
+        try:
+            while not stop.wait(0.05):
+                theirs.sendall(b"\x02")
+        except OSError:
+            pass
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    ours.settimeout(5)
+    started = time.monotonic()
+    try:
+        with pytest.raises(FetchError, match="not arrived"):
+            Fetcher(1000, 0.5, lambda *_: [PUBLIC], lambda *_: ours)("https://a.example/")
+        assert time.monotonic() - started < 4
+    finally:
+        stop.set()
+        thread.join()
+        theirs.close()
+        ours.close()
 
 
 def test_what_is_no_web_server(site):

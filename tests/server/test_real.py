@@ -179,6 +179,7 @@ def test_64_clients_for_a_minute(folder, slerp, tmp_path):
     with served(tmp_path / "g") as url:
         seen = load(url, clients=64, seconds=60)
     assert set(seen.statuses) <= {200, 429}
+    assert seen.statuses[200] > 600  # ten a second: less is no service, whatever else the machine does
     assert seen.batch > 4
 
 

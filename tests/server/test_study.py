@@ -33,6 +33,17 @@ def test_a_verdict_is_kept(client):
     assert answer.json() == {"queries": len(client.service.verdicts), "folder": "judged"}
 
 
+def test_the_reference_of_a_verdict_may_be_given_as_in_a_search(client, error_of):
+    a, b = list(client.service.files)[:2]
+    body = {"reference": {"id": a}, "text": "as there", "right": [b], "wrong": []}
+    assert client.post("/v1/judgements", json=body).status_code == 200
+    assert client.service.verdicts[a, "as there"][0].reference == a
+    ask = lambda reference: client.post("/v1/judgements", json={**body, "reference": reference})  # noqa: E731
+    assert error_of(ask({"id": "../x"}), 422, "invalid_request").startswith("reference.id: String should match")
+    assert error_of(ask("../x"), 422, "invalid_request").startswith("reference: String should match")
+    assert "reference" in error_of(ask(5), 422, "invalid_request")
+
+
 def test_a_verdict_on_an_upload_comes_with_its_file(client, make_jpeg):
     own = client.post("/v1/search", files={"image": make_jpeg(77)}, data={"text": "a"}).json()["reference"]
     right = next(iter(client.service.files))

@@ -9,8 +9,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from composir.server.errors import CODES
+from composir.server.fields import EXAMPLE_ID
 from composir.server.schema import (
-    EXAMPLE_ID,
     EmbeddingsBody,
     EmbeddingsForm,
     Error,

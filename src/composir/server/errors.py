@@ -75,7 +75,9 @@ def told_problems(problems: Sequence[Any]) -> str:
     """What pydantic found, by place, without repeating what was sent."""
     lines = []
     for problem in problems[:SHOWN]:
-        place = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query", "path"))
+        parts = [str(part) for part in problem["loc"]]
+        parts = parts[1:] if parts[:1] in (["body"], ["query"], ["path"]) else parts
+        place = ".".join(part for part in parts if not part.startswith("<"))  # <…> is which of several forms it has
         message = problem["msg"].removeprefix("Value error, ")
         lines.append(f"{place}: {message}" if place else message)
     more = len(problems) - SHOWN

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import queue
 import socket
 import ssl
 import threading
@@ -26,6 +27,22 @@ REDIRECTS = 3
 PORTS = {"http": 80, "https": 443}
 LONGEST_URL = 2048
 _PIECE = 65_536
+
+RESOLVING = 64  # names that are looked up at a time; one that hangs keeps its place until the system gives it up
+DENIED = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "168.63.129.16/32",  # Azure's own service, at a public address
+            "192.88.99.0/24",  # relays of 6to4, which are no more
+            "fec0::/10",  # site-local, before fc00::/7
+            "3fff::/20",  # documentation
+            "64:ff9b::/96",  # NAT64, whose inside may be anything
+            "64:ff9b:1::/48",
+        ),
+    )
+)
+"""Networks that Python takes for public, of some versions or all, and that are not."""
 
 Resolve = Callable[[str, int], Sequence[str]]
 Dial = Callable[[str, int, float], socket.socket]
@@ -56,7 +73,13 @@ def is_public(address: str) -> bool:
         packed = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]  # others, NAT64's, are reserved
         # A mapped address is judged by what it maps to: Python calls all of them private.
         inner = [a for a in packed if a] if ip.ipv4_mapped else [ip, *(a for a in packed if a)]
-    return all(a.is_global and not (a.is_multicast or a.is_reserved or a.is_unspecified) for a in inner)
+    return all(
+        a.is_global and not (a.is_multicast or a.is_reserved or a.is_unspecified) and not _denied(a) for a in inner
+    )
+
+
+def _denied(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    return any(ip in network for network in DENIED)
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,7 @@ class Fetcher:
     resolve: Resolve = resolve
     dial: Dial = dial
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(RESOLVING))
 
     def __call__(self, url: str) -> bytes:
         """The bytes of the picture at an address.
@@ -95,13 +119,13 @@ class Fetcher:
         """The picture, or where a redirect leads."""
         host, port = str(url.hostname), PORTS[url.scheme]
         connection = http.client.HTTPConnection(host, port)
-        clock: threading.Timer | None = None
+        line: list[socket.socket] = []  # what is open now
+        # Slow drips reset a socket's own timeout; ending the line from outside ends them all.
+        clock = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [line])
+        clock.daemon = True
+        clock.start()
         try:
-            connection.sock = line = self._connect(host, port, url.scheme, deadline)
-            # Slow drips reset a socket's own timeout; ending the line from outside ends them all.
-            clock = threading.Timer(max(0.0, deadline - time.monotonic()), _hang_up, [line])
-            clock.daemon = True
-            clock.start()
+            connection.sock = self._connect(host, port, url.scheme, deadline, line)
             target = (url.path or "/") + (f"?{url.query}" if url.query else "")
             headers = {"Host": url.netloc, "Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "composir"}
             connection.request("GET", target, headers=headers)
@@ -115,28 +139,66 @@ class Fetcher:
                 raise FetchError(f"the picture had not arrived after {self.seconds:g} s") from error
             raise FetchError("the address did not answer as a web server does") from error
         finally:
-            if clock is not None:
-                clock.cancel()
+            clock.cancel()
             connection.close()
 
-    def _connect(self, host: str, port: int, scheme: str, deadline: float) -> socket.socket:
+    def _resolved(self, host: str, port: int, deadline: float) -> Sequence[str]:
+        """All addresses of a name, asked for in a thread that is left to itself at the deadline: it cannot be ended.
+
+        Raises:
+            TimeoutError: It took too long, or as many names as may be are being looked up.
+        """
+        answers: queue.SimpleQueue[Sequence[str] | Exception] = queue.SimpleQueue()
+
+        def look() -> None:
+            try:
+                answers.put(self.resolve(host, port))
+            except Exception as error:  # told where it is waited for
+                answers.put(error)
+            finally:
+                self._places.release()
+
+        if not self._places.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        threading.Thread(target=look, name="composir-resolve", daemon=True).start()
         try:
-            addresses = list(dict.fromkeys(self.resolve(host, port)))
+            answer = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise TimeoutError from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _connect(self, host: str, port: int, scheme: str, deadline: float, line: list[socket.socket]) -> socket.socket:
+        try:
+            addresses = list(dict.fromkeys(self._resolved(host, port, deadline)))
+        except TimeoutError:
+            raise
         except (OSError, UnicodeError) as error:
             raise FetchError("the name in the address is not known") from error
         if not addresses or not all(is_public(address) for address in addresses):
             raise FetchError("the address is not on the public web, and no other is fetched from")
         failure: OSError = OSError("no address")
         for address in addresses:
+            if time.monotonic() >= deadline:
+                raise TimeoutError
             try:
                 plain = self.dial(address, port, max(0.01, deadline - time.monotonic()))
             except OSError as error:
                 failure = error
                 continue
+            line[:] = [plain]  # from here on it ends in time, a handshake that drips too
             try:
-                return self.tls.wrap_socket(plain, server_hostname=host) if scheme == "https" else plain
+                if time.monotonic() >= deadline:
+                    raise TimeoutError
+                if scheme == "http":
+                    return plain
+                # Wrapping takes the line over from the plain socket, which could not end it any more.
+                line[:] = [wrapped := self.tls.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)]
+                wrapped.do_handshake()
+                return wrapped
             except BaseException:
-                plain.close()
+                line[0].close()
                 raise
         raise failure
 
@@ -176,6 +238,7 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-def _hang_up(line: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it has ended already
-        line.shutdown(socket.SHUT_RDWR)
+def _hang_up(line: list[socket.socket]) -> None:
+    for one in line:
+        with contextlib.suppress(OSError):  # it has ended already
+            one.shutdown(socket.SHUT_RDWR)

@@ -13,7 +13,7 @@ from composir.images import ImageError
 from composir.server.decoding import Decoders, File, Source
 from composir.server.errors import ApiError
 from composir.server.fetching import Fetcher
-from composir.server.schema import ReferenceById, ReferenceByTensor, ReferenceByUrl
+from composir.server.fields import ReferenceById, ReferenceByTensor, ReferenceByUrl
 from composir.server.service import NotFoundError, Reference, SearchRequest, Service, StoredPicture
 from composir.server.telemetry import Telemetry
 

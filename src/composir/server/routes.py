@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from composir.server import documented, schema
+from composir.server import documented, fields, schema
 from composir.server.bodies import read_body
 from composir.server.computing import Pictures, Texts
 from composir.server.errors import ApiError
@@ -61,6 +61,7 @@ async def search(request: Request) -> schema.SearchAnswer:
         cursor=answer.cursor,
         total=answer.total,
         target_ranks=dict(answer.target_ranks),
+        folded_among=answer.folded_among,
     )
 
 
@@ -83,7 +84,7 @@ def _query(body: Any) -> SearchRequest:
     )
 
 
-PictureId = Annotated[str, Path(pattern=schema.ID, examples=[schema.EXAMPLE_ID], description="Of an answer.")]
+PictureId = Annotated[str, Path(pattern=fields.ID, examples=[fields.EXAMPLE_ID], description="Of an answer.")]
 Known = Annotated[str | None, Header(alias="If-None-Match", description="ETag of what the client has.")]
 JPEG: dict[int | str, dict[str, Any]] = {
     200: {

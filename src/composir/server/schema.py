@@ -6,83 +6,34 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from jaxtyping import Float
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
-ID = r"^[0-9a-f]{32}$"
-CURSOR = r"^[A-Za-z0-9_-]{1,1024}$"
-METHOD = r"^[A-Za-z0-9_.:/-]{1,200}$"
-LARGEST_TENSOR = 2**20  # numbers
-EXAMPLE_ID = "3f2a9c0d7be14d2f8c6a5b4e1d0f9a87"
-EXAMPLE_URL = "https://shop.example/dress.jpg"
-BASE64_FLOATS = "AACAPwAAAAAAAAAA"  # 1, 0, 0
-
-PictureId = Annotated[str, StringConstraints(pattern=ID), Field(examples=[EXAMPLE_ID])]
-Words = Annotated[str, StringConstraints(max_length=1000)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=-10, le=10)]
-Direction = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
-Scalar = str | int | float | bool | None
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Tensor(_Strict):
-    """A reference that was encoded elsewhere: what the method's `encode_reference` gives for one picture."""
-
-    shape: tuple[Annotated[int, Field(ge=1, le=65_536)], Annotated[int, Field(ge=1, le=65_536)]] = Field(
-        description="Rows and width.", examples=[[1, 3]]
-    )
-    data: Annotated[str, StringConstraints(min_length=8, max_length=6_000_000, pattern=r"^[A-Za-z0-9+/]+={0,2}$")] = (
-        Field(description="float32, little-endian, row by row, in base64.", examples=[BASE64_FLOATS])
-    )
-
-    def array(self) -> Float[NDArray, "R C"]:
-        """The numbers.
-
-        Raises:
-            ValueError: Not base64, not as many as `shape` says, too many, or not all finite.
-        """
-        rows, width = self.shape
-        if rows * width > LARGEST_TENSOR:
-            raise ValueError(f"the tensor has {rows * width:,} numbers, {LARGEST_TENSOR:,} are allowed")
-        try:
-            data = base64.b64decode(self.data, validate=True)
-        except binascii.Error:
-            raise ValueError("the data of the tensor is no base64") from None
-        if len(data) != 4 * rows * width:
-            raise ValueError(f"{rows} x {width} float32 are {4 * rows * width} bytes, the data has {len(data)}")
-        array = np.frombuffer(data, dtype="<f4").reshape(rows, width).astype(np.float32)
-        if not np.isfinite(array).all():
-            raise ValueError("the tensor has numbers that are not finite")
-        return array
+from composir.server.fields import (
+    CURSOR,
+    EXAMPLE_ID,
+    METHOD,
+    AnyReference,
+    Direction,
+    PictureId,
+    ReferenceById,
+    Scalar,
+    Share,
+    Strict,
+    Weight,
+    Words,
+)
 
 
-class ReferenceById(_Strict):
-    """A picture of the gallery, or one uploaded lately: its id is in the answer to that query."""
-
-    id: PictureId
-
-
-class ReferenceByUrl(_Strict):
-    """A picture on the public web, where the operator has switched that on."""
-
-    url: Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=r"^https?://[!-~]+$")] = Field(
-        examples=[EXAMPLE_URL]
-    )
-
-
-class ReferenceByTensor(_Strict):
-    """A reference encoded elsewhere, e.g. on a phone."""
-
-    tensor: Tensor
-
-
-class SearchOptions(_Strict):
+class SearchOptions(Strict):
     """All of a query but its picture."""
 
     text: Words = Field("", description="What should differ.", examples=["in red, with short sleeves"])
@@ -93,7 +44,9 @@ class SearchOptions(_Strict):
         None, description="0 is the picture alone, 1 the words alone; the method's default where left out."
     )
     weights: Annotated[dict[Direction, Weight], Field(max_length=16)] = Field(
-        default_factory=dict, description="By direction, as the method names them.", examples=[{"image": 1.0}]
+        default_factory=dict,
+        description="By direction, as the method names them; one at least is not 0.",
+        examples=[{"image": 1.0}],
     )
     without: Annotated[list[Words], Field(max_length=8)] = Field(
         default_factory=list, description="What must not show.", examples=[["stripes"]]
@@ -122,6 +75,13 @@ class SearchOptions(_Strict):
         default_factory=list, description="Pictures whose ranks to tell, wherever they stand.", examples=[[]]
     )
 
+    @field_validator("weights")
+    @classmethod
+    def _some_weight(cls, weights: dict[str, float]) -> dict[str, float]:
+        if weights and not any(weights.values()):
+            raise ValueError("all weights are 0, so nothing tells pictures apart; give one another value, or none")
+        return weights
+
 
 class SearchBody(SearchOptions):
     """A query in JSON: a reference, words, or both."""
@@ -135,9 +95,7 @@ class SearchBody(SearchOptions):
         }
     )
 
-    reference: ReferenceById | ReferenceByUrl | ReferenceByTensor | None = Field(
-        None, description="The picture to change.", examples=[{"id": EXAMPLE_ID}]
-    )
+    reference: AnyReference | None = Field(None, description="The picture to change.", examples=[{"id": EXAMPLE_ID}])
 
     @model_validator(mode="after")
     def _has_something(self) -> SearchBody:
@@ -179,15 +137,18 @@ class SearchAnswer(BaseModel):
     target_ranks: dict[PictureId, int] = Field(
         default_factory=dict, description="Rank of each of `targets` that was ranked, from 1, near-duplicates counted."
     )
+    folded_among: int | None = Field(
+        None, description="With `fold`: among how many of the best near-duplicates are hidden; those below all show."
+    )
 
 
-class TextItem(_Strict):
+class TextItem(Strict):
     """Words to embed."""
 
     text: Annotated[str, StringConstraints(min_length=1, max_length=1000)] = Field(examples=["a red dress"])
 
 
-class ImageItem(_Strict):
+class ImageItem(Strict):
     """A picture to embed."""
 
     image: Annotated[str, StringConstraints(min_length=4, max_length=28_000_000)] = Field(
@@ -210,7 +171,7 @@ class ImageItem(_Strict):
 Input = Annotated[str, StringConstraints(min_length=1, max_length=1000)] | TextItem | ImageItem
 
 
-class EmbeddingsBody(_Strict):
+class EmbeddingsBody(Strict):
     """Words, pictures or both, as OpenAI's clients send them; pictures as {"image": base64}."""
 
     input: Input | Annotated[list[Input], Field(min_length=1, max_length=128)] = Field(
@@ -228,7 +189,7 @@ class EmbeddingsBody(_Strict):
         return self.input if isinstance(self.input, list) else [self.input]
 
 
-class EmbeddingsOptions(_Strict):
+class EmbeddingsOptions(Strict):
     """What a form may say beside its picture."""
 
     model: Annotated[str, StringConstraints(pattern=METHOD)] | None = None
@@ -323,13 +284,21 @@ class Located(BaseModel):
     id: PictureId
 
 
-class Judgement(_Strict):
+class Judgement(Strict):
     """What a person says of the answers to one query; sent again it takes the place of what was said before."""
 
-    reference: PictureId
+    reference: Annotated[
+        Annotated[PictureId, Tag("<text>")] | Annotated[ReferenceById, Tag("<id>")],
+        Discriminator(lambda given: "<text>" if isinstance(given, str) else "<id>"),
+    ] = Field(description="The picture that was asked with: its id, plainly or as in /v1/search.")
     text: Annotated[str, StringConstraints(max_length=1000, pattern=r"\S")] = Field(examples=["in red"])
     right: Annotated[list[PictureId], Field(max_length=1000)] = Field(description="Pictures that fit.")
     wrong: Annotated[list[PictureId], Field(max_length=1000)] = Field(description="Pictures that do not.")
+
+    @property
+    def asked_with(self) -> str:
+        """The id of the reference."""
+        return self.reference if isinstance(self.reference, str) else self.reference.id
 
 
 class Judged(BaseModel):

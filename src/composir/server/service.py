@@ -123,7 +123,8 @@ class FoundPicture:
 class SearchAnswer:
     """Hits, best first; `cursor` asks for the next ones (letters, digits, _ and -; at most 1024), None at the end.
 
-    `total` is how many pictures were ranked, `target_ranks` has the ranks of the request's targets among them.
+    `total` is how many pictures were ranked, `target_ranks` has the ranks of the request's targets among them,
+    `folded_among` how many of the best are looked through for near-duplicates, if any.
     """
 
     hits: tuple[FoundPicture, ...]
@@ -132,6 +133,7 @@ class SearchAnswer:
     cursor: str | None = None
     total: int = 0
     target_ranks: Mapping[str, int] = field(default_factory=dict)
+    folded_among: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
 
-from composir.server import documented, schema
+from composir.server import documented, fields, schema
 from composir.server.errors import ApiError
 from composir.server.parts import parts_of
 from composir.server.service import NotFoundError, Verdict
@@ -18,12 +18,20 @@ MOST_QUERIES = 200  # told at once
 VERDICTS: dict[str, Any] = {
     "one of each": {
         "value": {
-            "reference": schema.EXAMPLE_ID,
+            "reference": fields.EXAMPLE_ID,
             "text": "in red",
-            "right": [schema.EXAMPLE_ID[::-1]],
-            "wrong": [schema.EXAMPLE_ID],
+            "right": [fields.EXAMPLE_ID[::-1]],
+            "wrong": [fields.EXAMPLE_ID[::-2] * 2],
         }
-    }
+    },
+    "the reference as in a search": {
+        "value": {
+            "reference": {"id": fields.EXAMPLE_ID},
+            "text": "in red",
+            "right": [fields.EXAMPLE_ID[::-1]],
+            "wrong": [],
+        }
+    },
 }
 UPLOAD_SIDE = 1024  # pixels of the longer side of an upload that is kept
 
@@ -77,12 +85,12 @@ async def judgements(
     if both := sorted(set(body.right) & set(body.wrong)):
         raise ApiError(422, f"{both[0]} is both right and wrong")
     try:
-        parts.service.picture(body.reference)
+        parts.service.picture(body.asked_with)
         upload = None
     except NotFoundError:
-        found = parts.references.find(body.reference)  # raises where it is no upload either
+        found = parts.references.find(body.asked_with)  # raises where it is no upload either
         # Drawn anew by a child process: nothing of a stranger's file but its pixels is kept.
         upload = await parts.decoders.thumbnail(found, UPLOAD_SIDE) if isinstance(found, bytes) else None
-    verdict = Verdict(body.reference, body.text.strip(), tuple(body.right), tuple(body.wrong))
+    verdict = Verdict(body.asked_with, body.text.strip(), tuple(body.right), tuple(body.wrong))
     count, folder = await asyncio.to_thread(parts.service.judge, verdict, upload)
     return schema.Judged(queries=count, folder=folder)

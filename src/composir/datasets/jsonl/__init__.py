@@ -16,9 +16,9 @@ from typing import ClassVar
 
 from composir.datasets.base import Split
 from composir.datasets.files import FileDataset
+from composir.datasets.jsonl.pictures import NamedFiles
 from composir.datasets.jsonl.rows import PAIR_KEYS, SPLITS, TRIPLET_KEYS, Lines, pair_of, query_of, read_gallery
 from composir.datasets.jsonl.settings import Settings
-from composir.datasets.placed import PlacedFiles
 from composir.datasets.records import Record
 from composir.errors import DataError
 from composir.nouns import counted
@@ -54,9 +54,9 @@ class Jsonl(FileDataset):
         self.root = Path(root).expanduser()
         if not self.root.is_dir():
             raise DataError(f"{self.root}: there is no such folder; for {self.name} give {self.layouts}")
-        self.images = PlacedFiles([self.root / "images"])
+        self.images = NamedFiles([self.root / "images"])
         self._triplets = Lines(self.root, "triplets.{split}.jsonl", "triplets.jsonl", TRIPLET_KEYS, self._query)
-        self._pairs = Lines(self.root, "pairs.{split}.jsonl", "captions.jsonl", PAIR_KEYS, pair_of)
+        self._pairs = Lines(self.root, "pairs.{split}.jsonl", "captions.jsonl", PAIR_KEYS, self._pair)
         there = self._triplets.splits() | self._pairs.splits()
         if not there:
             raise DataError(f"{self.root}: holds neither triplets nor captions; for {self.name} give {self.layouts}")
@@ -135,11 +135,14 @@ class Jsonl(FileDataset):
         return Settings.read(self.root)
 
     def _query(self, record: Record, name: str) -> Query:
-        return query_of(record, name, drop_reference=self._settings.drop_reference)
+        return query_of(record, name, self.images.named, drop_reference=self._settings.drop_reference)
+
+    def _pair(self, record: Record, name: str) -> Pair:
+        return pair_of(record, name, self.images.named)
 
     def _gallery(self, split: Split, queries: Sequence[Query]) -> tuple[str, ...]:
         if (path := self._gallery_file(split)) is not None:
-            return read_gallery(path)
+            return read_gallery(path, self.images.named)
         named = {i for query in queries for i in (query.reference, *query.targets, *query.subset)}
         if self._triplets.path(split) == self.root / "triplets.jsonl":
             named.update(stem for stem, _ in self.images.all())

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Generic, TypeVar, cast, get_args
 
 from composir.datasets.base import Split
-from composir.datasets.files import stem_of
 from composir.datasets.records import Record, read_jsonl, read_lines, told
 from composir.errors import DataError
 from composir.plugins import nearest
@@ -19,6 +18,9 @@ TRIPLET_KEYS = (
 )  # fmt: skip
 PAIR_KEYS = ("id", "image", "caption", "captions")
 DEFAULT_SPLIT: Split = "test"
+
+Named = Callable[[str], str]
+"""From a picture as a line names it to its id, as `NamedFiles.named`."""
 
 Row = TypeVar("Row", Query, Pair)
 Make = Callable[[Record, str], Row]
@@ -104,7 +106,7 @@ class Lines(Generic[Row]):
             raise DataError(f"{path}: holds no line; remove it, or write one JSON object a line")
 
 
-def query_of(record: Record, name: str, *, drop_reference: bool) -> Query:
+def query_of(record: Record, name: str, named: Named, *, drop_reference: bool) -> Query:
     """The query of a line.
 
     Raises:
@@ -115,10 +117,10 @@ def query_of(record: Record, name: str, *, drop_reference: bool) -> Query:
         raise record.error(f"key 'weight' holds {told(weight)}; 0 or more is needed")
     query = Query(
         id=name,
-        reference=_checked(record, record.name("reference")),
+        reference=_checked(record, record.name("reference"), named),
         captions=_captions(record),
-        targets=_one_or_many(record, "target", "targets"),
-        subset=_subset(record) if record.has("subset") else (),
+        targets=_one_or_many(record, "target", "targets", named),
+        subset=_subset(record, named) if record.has("subset") else (),
         weight=weight,
         shared_concept=record.optional_text("shared_concept"),
         aspects=record.texts("aspects") if record.has("aspects") else (),
@@ -133,15 +135,15 @@ def query_of(record: Record, name: str, *, drop_reference: bool) -> Query:
     return query
 
 
-def pair_of(record: Record, name: str) -> Pair:
+def pair_of(record: Record, name: str, named: Named) -> Pair:
     """The pair of a line."""
-    return Pair(name, _checked(record, record.name("image")), _captions(record))
+    return Pair(name, _checked(record, record.name("image"), named), _captions(record))
 
 
-def read_gallery(path: Path) -> tuple[str, ...]:
+def read_gallery(path: Path, named: Named) -> tuple[str, ...]:
     """A file of one picture a line, in its order."""
     place = Record({}, path, "gallery")
-    names = tuple(_checked(place, name) for name in read_lines(path))
+    names = tuple(_checked(place, name, named) for name in read_lines(path))
     _require_once(place, names)
     return names
 
@@ -175,23 +177,23 @@ def _captions(record: Record) -> tuple[str, ...]:
     return captions
 
 
-def _one_or_many(record: Record, one: str, many: str) -> tuple[str, ...]:
+def _one_or_many(record: Record, one: str, many: str, named: Named) -> tuple[str, ...]:
     if record.has(one) and record.has(many):
         raise record.error(f"has both keys {one!r} and {many!r}; one of them is needed")
     if record.has(one):
-        return (_checked(record, record.name(one)),)
-    return _names(record, many) if record.has(many) else ()
+        return (_checked(record, record.name(one), named),)
+    return _names(record, many, named) if record.has(many) else ()
 
 
-def _subset(record: Record) -> tuple[str, ...]:
-    found = _names(record, "subset")
+def _subset(record: Record, named: Named) -> tuple[str, ...]:
+    found = _names(record, "subset", named)
     if not found:
         raise record.error("key 'subset' holds an empty list; name its pictures, or leave the key out")
     return found
 
 
-def _names(record: Record, key: str) -> tuple[str, ...]:
-    found = tuple(_checked(record, name) for name in record.names(key))
+def _names(record: Record, key: str, named: Named) -> tuple[str, ...]:
+    found = tuple(_checked(record, name, named) for name in record.names(key))
     _require_once(record, found)
     return found
 
@@ -204,9 +206,9 @@ def _require_once(record: Record, names: Iterable[str]) -> None:
         seen.add(name)
 
 
-def _checked(record: Record, name: str) -> str:
-    """A picture's id: its path below images/ without its ending."""
+def _checked(record: Record, name: str, named: Named) -> str:
+    """A picture's id: its path below images/, without its ending unless several files bear it."""
     parts = name.split("/")
     if "" in parts or "." in parts or ".." in parts or "\\" in name:
         raise record.error(f"picture {name!r} is no plain path; give it below images/, such as 'dresses/1.jpg'")
-    return stem_of(name)
+    return named(name)

@@ -28,6 +28,7 @@ COMPOSED = 1024  # queries kept: the pages of one ranking are cut from one and t
 # How much each counts, the query counting 1: the best on val of benchmarks/steering_quality.py.
 WITHOUT = 0.5  # words that must not show, against a picture
 KEEP, AVOID = 0.5, 0.125  # a picture's look
+CANCELLED = 1e-3  # of all that is weighed; what is left below that is the rounding of half precision
 JOINT = "joint"  # how a picture is read whose gallery vector is also what composes
 
 Value = TypeVar("Value")
@@ -191,6 +192,8 @@ def check(method: Method, request: SearchRequest) -> None:
     wrong = next((name for name in request.weights if name not in DIRECTIONS), None)
     if wrong is not None:
         raise ComposirError(f"weight {wrong!r} is unknown; known: {', '.join(DIRECTIONS)}")
+    if request.weights and not any(request.weights.values()):
+        raise ComposirError("all weights are 0, so nothing tells pictures apart; give one another value, or none")
     if request.reverse and not both:
         raise ComposirError("reverse search asks which picture, changed by words, leads to a target; give both")
     if not reads_words(method) and (request.reference is None or request.without or "text" in request.weights):
@@ -264,7 +267,27 @@ def _weighed(
     for ids, weight in ((request.keep, KEEP), (request.avoid, -AVOID)):
         for own in ids:
             wanted = wanted.plus(weight, _stored(stand, own))
+    _require_something(wanted, stand.shelf.each)
     return Composed(wanted, directions)
+
+
+def _require_something(wanted: Wanted, each: int) -> None:
+    """Refuse what cancels out: every picture would have one score, and all of them be the best.
+
+    Raises:
+        ComposirError: Next to nothing is left of what is looked for.
+    """
+    vectors = wanted.vectors.astype(np.float64)
+    apart, of = np.unique(vectors, axis=0, return_inverse=True)
+    sums = np.zeros(len(apart))
+    np.add.at(sums, of.ravel(), wanted.weights)
+    # Of one vector an item all is linear; of several only equal vectors are sure to cancel.
+    left = np.linalg.norm(sums @ apart) if each == 1 else (np.abs(sums) * np.linalg.norm(apart, axis=1)).sum()
+    if left <= CANCELLED * (np.abs(wanted.weights) * np.linalg.norm(vectors, axis=1)).sum():
+        raise ComposirError(
+            "what is looked for cancels out (weights, 'without', keep and avoid together), so nothing tells pictures "
+            "apart; change or leave out one of them"
+        )
 
 
 def _seen(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ from composir.gallery.place import Folder, Place, place_of
 from composir.gallery.store import Gallery
 from composir.server.answering.benchmark import Benchmark
 from composir.server.answering.composing import Composed, Composer, digest
-from composir.server.answering.paging import Mark, Ranker, Scored, Searched, Shown, page
+from composir.server.answering.marks import Seal
+from composir.server.answering.paging import FOLDED, TOP, Pages, Shown
+from composir.server.answering.ranking import Ranker, Scored, Searched
 from composir.server.answering.stand import Stand
 from composir.server.answering.verdicts import Verdicts
 from composir.server.service import (
@@ -39,6 +42,7 @@ from composir.server.service import (
     Verdict,
 )
 from composir.server.settings import LOCAL_HOSTS, Settings
+from composir.similarity.approximate import Approximate
 
 LOGGER = logging.getLogger("composir.server")
 WARM_TEXT = "a red dress"
@@ -94,33 +98,35 @@ class GalleryService:
 
     def _ranked(self, stand: Stand, request: SearchRequest, composed: Composed) -> SearchAnswer:
         shelf, own = stand.shelf, digest(request)
-        after = Mark.read(request.cursor, own) if request.cursor else None
+        keys = [key.get_secret_value() for key in self._settings.api_keys]
+        seal = Seal(stand.gallery.manifest.key, keys)
+        after = seal.read(request.cursor, own, len(shelf)) if request.cursor else TOP
         rows, drop = shelf.columns.rows(request.where), _dropped(stand, request)
         ranker = self._ranker(stand, request, composed)
         alike = self._settings.fold_similarity if request.fold else None
-        shown, more = page(shelf, ranker, request.k, after=after, rows=rows, drop=drop, alike=alike)
-        first = 1 + (after.rank if after else 0)
-        hits = tuple(_hit(stand, composed, first + i, one) for i, one in enumerate(shown))
-        cursor = str(Mark(own, hits[-1].rank, shown[-1].score, hits[-1].id)) if more else None
+        found = Pages(shelf, ranker, rows, drop, alike).page(request.k, after)
+        first = 1 + after.rank
+        hits = tuple(_hit(stand, composed, first + i, one) for i, one in enumerate(found.shown))
         targets = [target for target in request.targets if target in shelf.rows]
         ranks = ranker.ranks(np.asarray([shelf.rows[target] for target in targets], np.int64), rows, drop)
         return SearchAnswer(
             hits=hits,
             method=request.method or next(iter(stand.methods)),
             gallery_version=shelf.version,
-            cursor=cursor,
+            cursor=seal.write(replace(found.mark, digest=own)) if found.mark else None,
             total=int(np.setdiff1d(np.arange(len(shelf)) if rows is None else rows, drop).size),
             target_ranks={target: int(rank) for target, rank in zip(targets, ranks, strict=True) if rank},
+            folded_among=FOLDED if request.fold else None,
         )
 
     def _ranker(self, stand: Stand, request: SearchRequest, composed: Composed) -> Ranker:
         if composed.wanted is not None:
-            return Searched(stand.shelf.nearest, stand.searcher, composed.wanted)
+            return Searched(stand.shelf, stand.searcher, composed.wanted, isinstance(stand.base, Approximate))
         name = request.method or next(iter(stand.methods))
         controls = {} if request.alpha is None else {"alpha": request.alpha}
         target = torch.from_numpy(np.array(composed.directions["image"]))[None]
         scores = stand.references[name].scores(target, request.text, controls)
-        return Scored(scores.double().numpy(), stand.shelf.order)
+        return Scored(scores.double().numpy(), stand.shelf)
 
     def embed_texts(self, texts: Sequence[str], method: str | None, clock: Clock) -> Float[NDArray, "N T D"]:
         """See `Service.embed_texts`."""
