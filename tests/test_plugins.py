@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -182,3 +184,41 @@ def test_the_check_for_torch_would_see_it():
     code = "import composir.similarity, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
+
+
+def takes(
+    flag: bool = True,
+    count: int = 1,
+    share: float = 0.5,
+    side: Literal["both", "none"] = "both",
+    mixed: Literal[False, "word"] = False,
+    maybe: float | None = None,
+    path: Path | str = "",
+    many: tuple[float, ...] = (),
+):
+    """Something with arguments of every kind."""
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"flag": "False"}, "flag of it is 'False': input should be a valid boolean; write true or false"),
+        ({"flag": "maybe"}, "flag of it is 'maybe': input should be a valid boolean$"),
+        ({"flag": 1}, "flag of it is 1: input should be a valid boolean"),
+        ({"count": 1.5}, "count of it is 1.5: input should be a valid whole number"),
+        ({"count": True}, "count of it is True: input should be a valid whole number"),
+        ({"share": "abc"}, "share of it is 'abc': input should be a valid number"),
+        ({"share": False}, "share of it is False: input should be a valid number"),
+        ({"side": "left"}, "side of it is 'left': input should be 'both' or 'none'"),
+        ({"mixed": 0}, "mixed of it is 0: input should be False or 'word'"),
+        ({"maybe": "x"}, "maybe of it is 'x': input should be a valid number or nothing"),
+    ],
+)
+def test_a_value_of_another_kind_is_told(given, told):
+    with pytest.raises(ComposirError, match=f"option {told}"):
+        check_arguments(takes, "it", given)
+
+
+def test_values_that_fit_and_kinds_that_are_not_judged_pass():
+    given = {"flag": False, "count": 3, "share": 1, "side": "none", "mixed": False, "maybe": None}
+    check_arguments(takes, "it", {**given, "path": 3, "many": [1, 2]})

@@ -14,6 +14,8 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
+from typing import Literal, Union, get_args, get_origin, get_type_hints
 
 from composir.errors import ComposirError, UnknownNameError
 
@@ -53,7 +55,7 @@ def load_class(package: str, name: str, what: str, arguments: Mapping[str, objec
 def check_arguments(
     call: Callable[..., object], whose: str, arguments: Mapping[str, object], leave_out: Sequence[str] = ()
 ) -> None:
-    """Refuse arguments that `call` does not take, and the lack of one that it needs.
+    """Refuse arguments that `call` does not take, values of another kind, and the lack of one that it needs.
 
     Args:
         call: Its signature is the schema.
@@ -63,7 +65,8 @@ def check_arguments(
 
     Raises:
         UnknownNameError: An unknown argument; the nearest known ones are listed.
-        ComposirError: A missing one.
+        ComposirError: A missing one; a value that is no number, truth value, text or choice where the signature has
+            nothing else.
     """
     parameters = [p for p in inspect.signature(call).parameters.values() if p.name not in leave_out]
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -71,9 +74,50 @@ def check_arguments(
     for key in arguments:
         if key in leave_out or not (takes_any or key in {p.name for p in named}):
             raise nearest(key, [p.name for p in named], f"argument of {whose}:")
+    hints = _hints(call)
+    for key, value in arguments.items():
+        kinds = _kinds(hints.get(key))
+        if kinds and not any(_fits(value, kind) for kind in kinds):
+            spelled = "; write true or false" if bool in kinds and str(value).lower() in {"true", "false"} else ""
+            told = " or ".join(_KINDS.get(kind, repr(kind)) for kind in kinds)
+            raise ComposirError(f"option {key} of {whose} is {value!r}: input should be {told}{spelled}")
     missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
     if missing:
         raise ComposirError(f"{whose} needs {', '.join(missing)}; give it beside its name")
+
+
+_KINDS: Mapping[object, str] = {
+    bool: "a valid boolean",
+    int: "a valid whole number",
+    float: "a valid number",
+    str: "a valid text",
+    type(None): "nothing",
+}
+
+
+def _hints(call: Callable[..., object]) -> dict[str, object]:
+    try:
+        return get_type_hints(call.__init__ if isinstance(call, type) else call)
+    except (NameError, TypeError):  # names that only a type checker sees
+        return {}
+
+
+def _kinds(hint: object) -> list[object]:
+    """What a hint of plain kinds and choices allows; nothing for any other hint, of which no value is judged."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        parts = [_kinds(part) for part in get_args(hint)]
+        return [kind for part in parts for kind in part] if all(parts) else []
+    return [hint] if hint in _KINDS else []
+
+
+def _fits(value: object, kind: object) -> bool:
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind) if isinstance(kind, type) else type(value) is type(kind) and value == kind
 
 
 def load_object(spec: str, what: str) -> object:
