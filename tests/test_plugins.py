@@ -195,6 +195,7 @@ def takes(
     maybe: float | None = None,
     path: Path | str = "",
     many: tuple[float, ...] = (),
+    own: UnknownNameError | None = None,
 ):
     """Something with arguments of every kind."""
 
@@ -205,13 +206,14 @@ def takes(
         ({"flag": "False"}, "flag of it is 'False': input should be a valid boolean; write true or false"),
         ({"flag": "maybe"}, "flag of it is 'maybe': input should be a valid boolean$"),
         ({"flag": 1}, "flag of it is 1: input should be a valid boolean"),
-        ({"count": 1.5}, "count of it is 1.5: input should be a valid whole number"),
-        ({"count": True}, "count of it is True: input should be a valid whole number"),
+        ({"count": 1.5}, "count of it is 1.5: input should be a valid integer"),
+        ({"count": True}, "count of it is True: input should be a valid integer"),
         ({"share": "abc"}, "share of it is 'abc': input should be a valid number"),
         ({"share": False}, "share of it is False: input should be a valid number"),
         ({"side": "left"}, "side of it is 'left': input should be 'both' or 'none'"),
-        ({"mixed": 0}, "mixed of it is 0: input should be False or 'word'"),
-        ({"maybe": "x"}, "maybe of it is 'x': input should be a valid number or nothing"),
+        ({"mixed": "words"}, "mixed of it is 'words': input should be False or 'word'"),
+        ({"many": [1, "x"]}, "many of it is \\[1, 'x'\\]: input should be a valid number"),
+        ({"maybe": "x"}, "maybe of it is 'x': input should be a valid number"),
     ],
 )
 def test_a_value_of_another_kind_is_told(given, told):
@@ -219,6 +221,6 @@ def test_a_value_of_another_kind_is_told(given, told):
         check_arguments(takes, "it", given)
 
 
-def test_values_that_fit_and_kinds_that_are_not_judged_pass():
+def test_values_that_fit_and_kinds_that_no_file_can_spell_pass():
     given = {"flag": False, "count": 3, "share": 1, "side": "none", "mixed": False, "maybe": None}
-    check_arguments(takes, "it", {**given, "path": 3, "many": [1, 2]})
+    check_arguments(takes, "it", {**given, "path": "x", "many": [1, 2.5], "own": 3})

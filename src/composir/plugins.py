@@ -14,8 +14,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import UnionType
-from typing import Literal, Union, get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
 from composir.errors import ComposirError, UnknownNameError
 
@@ -65,8 +64,7 @@ def check_arguments(
 
     Raises:
         UnknownNameError: An unknown argument; the nearest known ones are listed.
-        ComposirError: A missing one; a value that is no number, truth value, text or choice where the signature has
-            nothing else.
+        ComposirError: A missing one; a value of another kind than the signature's.
     """
     parameters = [p for p in inspect.signature(call).parameters.values() if p.name not in leave_out]
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -74,50 +72,32 @@ def check_arguments(
     for key in arguments:
         if key in leave_out or not (takes_any or key in {p.name for p in named}):
             raise nearest(key, [p.name for p in named], f"argument of {whose}:")
-    hints = _hints(call)
-    for key, value in arguments.items():
-        kinds = _kinds(hints.get(key))
-        if kinds and not any(_fits(value, kind) for kind in kinds):
-            spelled = "; write true or false" if bool in kinds and str(value).lower() in {"true", "false"} else ""
-            told = " or ".join(_KINDS.get(kind, repr(kind)) for kind in kinds)
-            raise ComposirError(f"option {key} of {whose} is {value!r}: input should be {told}{spelled}")
+    _check_kinds(call, whose, arguments)
     missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
     if missing:
         raise ComposirError(f"{whose} needs {', '.join(missing)}; give it beside its name")
 
 
-_KINDS: Mapping[object, str] = {
-    bool: "a valid boolean",
-    int: "a valid whole number",
-    float: "a valid number",
-    str: "a valid text",
-    type(None): "nothing",
-}
+def _check_kinds(call: Callable[..., object], whose: str, arguments: Mapping[str, object]) -> None:
+    """Refuse a value that is not of the kind its parameter is annotated with, before a constructor stumbles on it."""
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 
-
-def _hints(call: Callable[..., object]) -> dict[str, object]:
     try:
-        return get_type_hints(call.__init__ if isinstance(call, type) else call)
-    except (NameError, TypeError):  # names that only a type checker sees
-        return {}
-
-
-def _kinds(hint: object) -> list[object]:
-    """What a hint of plain kinds and choices allows; nothing for any other hint, of which no value is judged."""
-    if get_origin(hint) is Literal:
-        return list(get_args(hint))
-    if get_origin(hint) in (Union, UnionType):
-        parts = [_kinds(part) for part in get_args(hint)]
-        return [kind for part in parts for kind in part] if all(parts) else []
-    return [hint] if hint in _KINDS else []
-
-
-def _fits(value: object, kind: object) -> bool:
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind) if isinstance(kind, type) else type(value) is type(kind) and value == kind
+        hints = get_type_hints(call.__init__ if isinstance(call, type) else call)
+    except NameError:  # a name that only a type checker sees: nothing is known of any
+        return
+    for key in arguments.keys() & hints.keys():
+        value = arguments[key]
+        try:
+            # Run files and command lines know lists, and no other sequence.
+            TypeAdapter(hints[key]).validate_python(tuple(value) if isinstance(value, list) else value, strict=True)
+        except PydanticSchemaGenerationError:  # a class of ours, which no file can spell
+            continue
+        except ValidationError as error:
+            why = error.errors()[0]["msg"]
+            spelled = "; write true or false" if str(value) in {"True", "False"} and isinstance(value, str) else ""
+            told = f"option {key} of {whose} is {value!r}: {why[0].lower()}{why[1:]}{spelled}"
+            raise ComposirError(told) from error
 
 
 def load_object(spec: str, what: str) -> object:

@@ -79,7 +79,7 @@ class ClipText(nn.Module):
             hidden = torch.cat([hidden[:, :place], words.to(hidden), hidden[:, place:]], dim=1)
             ends = ends + words.shape[1]
         hidden = model.embeddings(inputs_embeds=hidden)
-        mask = create_causal_mask(config=model.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+        mask = create_causal_mask(config=model.config, inputs_embeds=hidden, attention_mask=None, cache=None)
         hidden = model.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True).last_hidden_state
         rows = torch.arange(len(hidden), device=hidden.device)
         return self.text_projection(model.final_layer_norm(hidden[rows, ends]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from composir import datasets
 from composir.datasets.base import Dataset
@@ -32,7 +32,6 @@ def open_dataset(name: str, root: Path | None = None, options: Mapping[str, Any]
         at = options["root"]
         raise ComposirError(f"the folder of data set {name!r} is no option; {at!r} belongs where the folder is named")
     kind = load_class("composir.datasets", name, "data set", options, leave_out="root")
-    _check_kinds(kind, name, options)
     takes = "root" in inspect.signature(kind).parameters
     if takes and root is None:
         raise ComposirError(f"data set {name!r} lies in a folder; name it with --root")
@@ -42,16 +41,3 @@ def open_dataset(name: str, root: Path | None = None, options: Mapping[str, Any]
         what = "not a folder" if root.exists() else "missing"
         raise DataError(f"{root} is {what}; name the folder of data set {name!r}")
     return datasets.load_dataset(name, **({"root": root} if takes else {}), **options)
-
-
-def _check_kinds(kind: type, name: str, options: Mapping[str, Any]) -> None:
-    """Refuse a value that is not of the kind its parameter is annotated with, before a constructor stumbles on it."""
-    from pydantic import TypeAdapter, ValidationError
-
-    hints = get_type_hints(kind.__init__)
-    for key, value in options.items():
-        try:
-            TypeAdapter(hints.get(key, Any)).validate_python(value, strict=True)
-        except ValidationError as error:
-            why = error.errors()[0]["msg"]
-            raise ComposirError(f"option {key} of data set {name!r} is {value!r}: {why[0].lower()}{why[1:]}") from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -81,6 +81,7 @@ class Quick:
         offset: To be added to every score.
         peaks: The best of each whole block of `BLOCK` scores, if the pass has looked for them.
         rough: Whether the scorer knows better, row by row.
+        factor: The power of two that all of this is larger by than true scores are; see `Wanted.scaled`.
     """
 
     scores: Float32[NDArray, " N"]
@@ -88,6 +89,12 @@ class Quick:
     offset: float = 0.0
     peaks: Float32[NDArray, " P"] | None = None
     rough: bool = False
+    factor: float = 1.0
+
+    def apart(self, score: float) -> Float64[NDArray, " N"]:
+        """How far each lies above a true score; off by `error` at most."""
+        # The offset in double precision: it is added to no single score.
+        return self.scores - np.float64(self.factor * score - self.offset)
 
 
 @runtime_checkable
@@ -171,18 +178,21 @@ class Nearest:
             drop: Rows to leave out.
         """
         allowed = self._allowed(rows, drop)
-        tame, factor = wanted.scaled()
-        passed = self.scorer(tame)
-        # The offset in double precision: it is added to no single score.
-        quick, error = passed.scores, passed.error
+        passed = self.quick(wanted)
+        error = passed.error
         counts = np.zeros(len(scores), np.int64)
         for place, (own, row) in enumerate(zip(scores.tolist(), before.tolist(), strict=True)):
-            apart = quick - np.float64(factor * own - passed.offset)
+            apart = passed.apart(own)
             near = np.flatnonzero(allowed & (np.abs(apart) <= error))
             true = self.scores(wanted, near)
             first = (true > own) | ((true == own) & (near < row))
             counts[place] = np.count_nonzero(allowed & (apart > error)) + np.count_nonzero(first)
         return counts
+
+    def quick(self, wanted: Wanted) -> Quick:
+        """The quick pass over all rows, of a query as `fitting` gives it, however small or large its numbers are."""
+        tame, factor = wanted.scaled()
+        return replace(self.scorer(tame), factor=factor)
 
     def scores(self, wanted: Wanted, rows: Int[NDArray, " R"]) -> Float64[NDArray, " R"]:
         """The true scores of some rows, in double precision.

@@ -18,14 +18,12 @@ from composir.similarity.nearest import Nearest, Wanted
 
 @runtime_checkable
 class Ranker(Protocol):
-    """One query over a gallery.
-
-    Attributes:
-        partial: Whether `quick` may miss some.
-    """
+    """One query over a gallery."""
 
     @property
-    def partial(self) -> bool: ...  # noqa: D102
+    def partial(self) -> bool:
+        """Whether `quick` may miss some."""
+        ...
 
     def quick(self, k: int, drop: Sequence[int]) -> tuple[Int[NDArray, " K"], Float64[NDArray, " K"]]:
         """As `best` of all rows, or nearly."""
@@ -73,8 +71,8 @@ class Searched:
                 continue
             nearest = part.nearest
             wanted = nearest.fitting(self.wanted)
-            passed = nearest.scorer(wanted)
-            apart = passed.scores - np.float64(score - passed.offset)
+            passed = nearest.quick(wanted)
+            apart = passed.apart(score)
             near = np.flatnonzero(np.abs(apart) <= passed.error)
             after = _after(nearest.scores(wanted, near), score, id, [part.ids[row] for row in near.tolist()])
             found.append(start + np.sort(np.concatenate([np.flatnonzero(apart < -passed.error), near[after]])))
