@@ -39,7 +39,6 @@ from composir.gallery.store import Gallery, Manifest
 
 DIM, BATCH, ADDED = 256, 100_000, 20
 STAMP = Stamp(1000, 10**18, 10**18, True)
-REACHED = 0.99  # the recall at which lists are compared
 EXACT, LISTS = "composir", "composir-approximate"
 
 
@@ -105,9 +104,7 @@ def searches(report: Report, target: str) -> list[dict[str, str]]:
     by = {row.name: row for row in report.rows}
     exact, lists, plain, ivf = (by[name] for name in (EXACT, LISTS, "numpy", "faiss-ivf"))
     size = f"{report.n:,} x {report.dim}, {report.k} best"
-    # Eight bits alone may end below: then it reads all lists, and its time says nothing.
-    reached = ivf.recall["recall@50"] >= REACHED
-    beside = f"{lists.ratio / ivf.ratio:.2f} × its time" if reached else f"it does not reach {REACHED}: none"
+    # Eight bits alone may end below 0.99 whatever is read: then its time is that of the fewest lists close to its best.
     made = [
         {
             "what": f"exact search, one query, {size}",
@@ -119,7 +116,7 @@ def searches(report: Report, target: str) -> list[dict[str, str]]:
             "what": f"approximate search, {size}, {lists.note}",
             "value": f"{lists.p50:.2f} ms, recall {lists.recall['recall@50']:.3f}",
             "against": f"faiss IVF-SQ8, {ivf.note}: {ivf.p50:.2f} ms, recall {ivf.recall['recall@50']:.3f}",
-            "ratio": f"{beside}; target 1.5",
+            "ratio": f"{lists.ratio / ivf.ratio:.2f} × its time; target 1.5",
         },
     ]
     shown = ", ".join(f"{row.name} {row.p50:.1f} ms ({row.recall['recall@50']:.3f})" for row in report.rows)

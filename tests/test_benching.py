@@ -110,3 +110,13 @@ def test_dropped_rows_are_not_found(lists):
 def test_several_vectors_an_item_are_searched_exactly():
     with pytest.raises(ComposirError, match="one vector an item, not 3"):
         Approximate(Nearest(np.ones((10, 3, 8), np.float16)))
+
+
+def test_lists_of_bytes_are_read_no_further_than_their_bytes_tell(lists):
+    """Eight bits miss some of the best however many lists are read; a reader of all would be no baseline."""
+    lossy = SYSTEMS["faiss-ivf"](lists._nearest.vectors[:, 0])
+    wanted = lists.recall_of(lossy._found, lists.lists) - 0.001
+    probes = int(lossy.note().split()[0])
+    assert probes < lists.lists
+    assert lists.recall_of(lossy._found, probes) >= min(RECALL, wanted)
+    assert probes == 1 or lists.recall_of(lossy._found, probes // 2) < wanted

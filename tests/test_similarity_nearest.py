@@ -200,11 +200,11 @@ def test_without_the_extra_the_command_is_told(monkeypatch):
         Codes(np.ones((3, 1, 8), np.float16))
 
 
-@pytest.mark.parametrize("kind", ["plain", "vnni"])
+@pytest.mark.parametrize("kind", ["plain", "avx2", "vnni"])
 @given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(1, 3), steps=st.sampled_from([1, 2, 5]), ends=st.booleans())
 def test_the_scans_sum_as_the_slow_loop_does(kind, seed, blocks, steps, ends):
-    if kind == "vnni" and not scanner().VNNI:
-        pytest.skip("this processor has no products of bytes (AVX-512 VNNI)")
+    if kind != "plain" and not getattr(scanner(), kind.upper()):
+        pytest.skip(f"this processor has no products of bytes ({kind})")
     rng, scan, width = np.random.default_rng(seed), scanner(), steps * WIDTH
     upper, lower = (rng.choice([0, 255], (blocks * BLOCK, width)).astype(np.uint8) if ends else
                     rng.integers(0, 256, (blocks * BLOCK, width), dtype=np.uint8) for _ in range(2))  # fmt: skip
@@ -217,7 +217,8 @@ def test_the_scans_sum_as_the_slow_loop_does(kind, seed, blocks, steps, ends):
     finely = ((256 * (codes @ first) + codes @ second - 5) * 1e-3).astype(np.float32)[rows]
     scores, peaks, some = np.empty(len(upper), np.float32), np.empty(blocks, np.float32), np.empty(70, np.float32)
     getattr(scan, f"_rough_{kind}")(upper, digits[:2], np.int32(77), np.float32(0.5), scores, peaks)
-    getattr(scan, f"_fine_{kind}")(upper, lower, digits, np.int64(5), 1e-3, rows, some)
+    fine = scan._fine_vnni if kind == "vnni" else scan._fine_plain
+    fine(upper, lower, digits, np.int64(5), 1e-3, rows, some)
     assert scores.tolist() == expected.tolist()
     assert peaks.tolist() == expected.reshape(blocks, BLOCK).max(axis=1).tolist()
     assert some.tolist() == finely.tolist()

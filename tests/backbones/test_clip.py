@@ -370,7 +370,9 @@ def test_new_words_are_one_token_with_the_mean_embedding(backbone, tmp_path):
     again = load_backbone(str(tmp_path))
     assert torch.equal(again.text.words.weight, made.text.words.weight)
     read, put = again.embed_text(["[FORWARD] is red"]), made.embed_text(["is red"], before="[FORWARD]")
-    assert torch.allclose(read, put, atol=1e-6)  # weights that lie in a file are aligned otherwise: sums in another order
+    assert torch.allclose(
+        read, put, atol=1e-6
+    )  # weights that lie in a file are aligned otherwise: sums in another order
     assert not torch.allclose(made.embed_text(["[FORWARD] is red"]), made.embed_text(["is red"]), atol=1e-3)
 
 

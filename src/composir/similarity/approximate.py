@@ -21,6 +21,7 @@ SPARE = 2  # rows that are scored truly for each that is asked for
 SAMPLE = 200  # queries by which the number of lists is chosen
 TRAINED = 64  # vectors for each list, by which lists are laid out
 CHUNK = 65_536
+Found = Callable[[Float32[NDArray, " D"], int, int], Int[NDArray, " K"]]  # of a query, k and how many lists are read
 
 
 class Approximate:
@@ -68,16 +69,20 @@ class Approximate:
         order = np.argsort(-scores, kind="stable")[:k]
         return chosen[order], scores[order]
 
-    def fewest(self, found: Callable[[Float32[NDArray, " D"], int, int], Int[NDArray, " K"]]) -> tuple[int, float]:
-        """The fewest lists, in steps of a half, with which `found(query, k, lists)` reaches `RECALL`; its recall."""
-        k = min(AT, len(self._nearest))
+    def fewest(self, found: Found, wanted: float = RECALL) -> tuple[int, float]:
+        """The fewest lists, in steps of a half, with which `found` reaches a recall, or all; and its recall then."""
         probes = 1
         while True:
-            got = [found(query, k, probes).tolist() for query in self._sample]
-            recall = float(np.mean([len(own & set(rows)) / k for own, rows in zip(self._truth, got, strict=True)]))
-            if recall >= RECALL or probes >= self.lists:
+            recall = self.recall_of(found, probes)
+            if recall >= wanted or probes >= self.lists:
                 return probes, recall
             probes = min(self.lists, probes + max(1, probes // 2))
+
+    def recall_of(self, found: Found, probes: int) -> float:
+        """What share of the exact 50 best `found` finds in so many lists, by the sample."""
+        k = min(AT, len(self._nearest))
+        got = [found(query, k, probes).tolist() for query in self._sample]
+        return float(np.mean([len(own & set(rows)) / k for own, rows in zip(self._truth, got, strict=True)]))
 
     def _found(self, query: Float32[NDArray, " D"], k: int, probes: int) -> Int[NDArray, " K"]:
         self.probes = probes
