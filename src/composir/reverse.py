@@ -27,7 +27,7 @@ from composir.gallery.search import Shelf
 from composir.loading import pixel_batches
 from composir.methods.base import Method
 from composir.methods.joint import JointSpace
-from composir.similarity import maxsim
+from composir.similarity import paired_scores
 from composir.similarity.order import best_columns
 from composir.types import Hit, Item
 
@@ -93,7 +93,7 @@ class References:
             for piece in self._pieces():
                 for part in piece.to(self._device).split(AT_ONCE):
                     composed = self._method.compose(part, [text] * len(part), **controls)
-                    scores.append(maxsim(composed.float(), target)[:, 0].cpu())
+                    scores.append(paired_scores(composed, target.expand(len(part), 1, -1, -1))[:, 0].cpu())
         return torch.cat(scores)
 
     @torch.inference_mode()

@@ -11,6 +11,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from composir.similarity.twins import Twins
+
 RANK_BYTES = 256 * 2**20
 CHUNK_BYTES = 16 * 2**20  # what fits a processor's cache
 ORDER_BYTES = 32  # a gallery row, for each thread: what ordering one query takes where all of its scores tie
@@ -19,27 +21,22 @@ QUERIES = 1024  # scored at once at most: products and ordering take turns, and 
 
 def maxsim(query: Float[Tensor, "Q S D"], gallery: Float[Tensor, "N T D"]) -> Float[Tensor, "Q N"]:
     """Score every query against every gallery item, in [-1, 1] for unit vectors; higher is better."""
-    (q, s, d), (n, t, _) = query.shape, gallery.shape
-    products = _twice(query.reshape(q * s, d)) @ _twice(gallery.reshape(n * t, d)).T
-    return _reduced(products[: q * s, : n * t].reshape(q, s, n, t))
+    scores = _products(query, gallery)
+    Twins.of(gallery).level(scores)
+    return scores
 
 
 def paired_scores(query: Float[Tensor, "Q S D"], items: Float[Tensor, "Q M T D"]) -> Float[Tensor, "Q M"]:
     """Score each query against its own M items (CIRR's subsets), under the same formula as `maxsim`."""
-    (q, s, d), (_, m, t, _) = query.shape, items.shape
-    ours = query.float().expand(q, 2, d) if s == 1 else query.float()
-    theirs = items.float().reshape(q, m * t, d)
-    products = ours @ (theirs.expand(q, 2, d) if m * t == 1 else theirs).mT
-    return _reduced(products[:, :s, : m * t].reshape(q, s, m, t))
+    # Not by BLAS: see `Twins`; here products are few, and each is summed along its own row.
+    theirs = items.float()
+    products = [(theirs * own[:, None, None]).sum(dim=-1) for own in query.float().unbind(dim=1)]
+    return _reduced(torch.stack(products, dim=1))
 
 
-def _twice(rows: Float[Tensor, "R D"]) -> Float[Tensor, "R2 D"]:
-    """A single row doubled.
-
-    A product with one row or column goes through BLAS's gemv, whose order of summation depends on the place: there
-    equal gallery vectors can differ in the last bit of their scores, and the tie rule would not hold for them.
-    """
-    return rows.repeat(2, 1) if len(rows) == 1 else rows
+def _products(query: Float[Tensor, "Q S D"], gallery: Float[Tensor, "N T D"]) -> Float[Tensor, "Q N"]:
+    (q, s, d), (n, t, _) = query.shape, gallery.shape
+    return _reduced((query.reshape(q * s, d) @ gallery.reshape(n * t, d).T).reshape(q, s, n, t))
 
 
 def _reduced(products: Float[Tensor, "Q S M T"]) -> Float[Tensor, "Q M"]:
@@ -69,11 +66,12 @@ def score_blocks(
     left = memory - chunk - ORDER_BYTES * n * workers
     at_once = min(left // (6 * n + 4 * s * d), chunk // (4 * s * (t + 2)), QUERIES) if n else QUERIES
     at_once = _even(q, max(1, at_once))
-    held = torch.empty(at_once, n, device=query.device)
+    held, twins = torch.empty(at_once, n, device=query.device), Twins.of(gallery)
     for start in range(0, q, at_once):
         part = query[start : start + at_once].float()
         block = held[: len(part)]
         _fill(block, part, gallery, chunk)
+        twins.level(block)
         yield start, block.cpu().numpy()
 
 
@@ -82,16 +80,15 @@ def _fill(
 ) -> None:
     """Score a block of queries against the gallery in parts that take `chunk` bytes each."""
     (q, s, _), (n, t, d) = query.shape, gallery.shape
-    plain = s == t == 1 and q > 1 and n > 1
+    plain = s == t == 1
     # What a gallery row takes: its vectors in single precision, the products, and what max and mean leave of them.
-    row = 4 * ((gallery.dtype != torch.float32) * t * d + (not plain) * max(q * s, 2) * (t + 2))
-    # In even parts: a small last one would be summed in another order, and ties across the border be lost.
+    row = 4 * ((gallery.dtype != torch.float32) * t * d + (not plain) * q * s * (t + 2))
     rows = _even(n, max(1, chunk // row if row else n))
     for columns, part in zip(out.split(rows, dim=1), gallery.split(rows), strict=True):
-        if plain and len(part) > 1:
+        if plain:
             torch.mm(query[:, 0], part[:, 0].float().T, out=columns)
         else:
-            columns.copy_(maxsim(query, part.float()))
+            columns.copy_(_products(query, part.float()))
 
 
 def _even(total: int, most: int) -> int:

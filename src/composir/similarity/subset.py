@@ -58,7 +58,7 @@ def subset_ranking(
     ranks, ties = np.zeros(wanted.shape, np.int32), np.zeros(q, np.int32)
     (_, s, d), t = query.shape, gallery.shape[1]
     # For one query: its candidates as they lie and in single precision, the products, the order, the targets' places.
-    cost = own.shape[1] * (8 * t * d + 4 * s * (t + 2) + 64 + 2 * wanted.shape[1])
+    cost = own.shape[1] * (12 * t * d + 4 * s * (t + 2) + 64 + 2 * wanted.shape[1])
     at_once = max(1, min(CHUNK_BYTES, memory) // max(1, cost))
     for start in range(0, q if longest else 0, at_once):
         part = slice(start, start + at_once)
