@@ -42,7 +42,7 @@ OWN = ("images.lance/", "files.lance/", "metadata.lance/")  # what a creation th
 
 
 class Bucket(Place):
-    """A place under a prefix of a bucket; tried on S3's protocol."""
+    """A place under a prefix of a bucket."""
 
     apart = True
 
