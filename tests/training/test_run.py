@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -190,6 +191,29 @@ def test_a_second_stage_starts_from_the_first(triplets, tmp_path):
         assert torch.equal(tensor, first.backbone.text.state_dict()[name])
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in second.backbone.text.state_dict().items())
     assert f"`{tmp_path / 'first'}`" in (tmp_path / "second" / "README.md").read_text("utf-8")
+
+
+def test_a_second_stage_without_a_first_is_refused(triplets, tmp_path):
+    told = r'stands on an earlier stage and names none: give init = "FOLDER" .*tune = \'text\', target_pad = 1.25'
+    with pytest.raises(ComposirError, match=told):
+        run(triplets("init=", "method.target_pad=1.25"), tmp_path / "out", say=quiet)
+    assert not (tmp_path / "out").exists()
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*-stage2.toml")), ids=lambda path: path.stem)
+def test_published_second_stages_stand_on_their_first(path):
+    second = load_config(path)
+    first = load_config(CONFIGS / f"{Path(second.init).name}.toml")
+    name = "clip-tiny" if second.backbone.name.startswith("clip") else "blip-tiny"
+    small = {"projection_dim": 8, "hidden_dim": 8}
+    wanted = load_method(second.method.name, load_backbone(name), **{**second.method.arguments, **small}).first_stage()
+    built = load_method(first.method.name, load_backbone(name), **first.method.arguments)
+    assert len(wanted) >= 2
+    assert {switch: getattr(built, switch) for switch in wanted} == wanted
+    assert first.backbone == second.backbone
 
 
 @pytest.mark.parametrize(

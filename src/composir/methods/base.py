@@ -132,6 +132,13 @@ class Method(nn.Module):
         """
         return None
 
+    def first_stage(self) -> Mapping[str, Any]:
+        """What an earlier stage must have been trained with for this one to stand on it: attribute -> value.
+
+        Not empty where a run without an `init` would train upon a tower that no stage has fitted.
+        """
+        return {}
+
     def kept(self, name: str) -> bool:
         """Whether a checkpoint holds the tensor of this name: all but what the backbone's own weights give anyway."""
         return not name.startswith("backbone.") or name.startswith(self.tuned)
