@@ -1,4 +1,4 @@
-"""Where the random number generators of a process stand, as tensors and JSON: torch, Python and numpy."""
+"""Where the random number generators of all processes stand, as tensors and JSON: torch, Python and numpy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from composir.losses import processes
 
 Chance = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, the rest
 
@@ -24,6 +26,14 @@ def snapshot() -> Chance:
     tensors["python"] = torch.tensor(inner, dtype=torch.int64)
     numpy = [state["bit_generator"], state["state"]["pos"], state["has_gauss"], state["gauss"]]
     return tensors, {"python": [version, gauss], "numpy": numpy}
+
+
+def of_all(own: Chance) -> list[Chance]:
+    """Those of all processes of a distributed run, by rank; every process must ask."""
+    found: list[Any] = [own] * processes()
+    if len(found) > 1:
+        torch.distributed.all_gather_object(found, own)
+    return found
 
 
 @contextmanager

@@ -43,15 +43,15 @@ class NotFiniteError(ComposirError):
 
     Attributes:
         step: Its number.
-        ids: Of its examples.
+        ids: Of its examples, those of the processes in which the value is not finite.
         value: The loss, or the gradient's norm.
     """
 
-    def __init__(self, what: str, value: float, step: int, ids: Sequence[str]):
+    def __init__(self, what: str, value: float, step: int, ids: Sequence[str], where: str = ""):
         self.value, self.step, self.ids = value, step, list(ids)
         more = f", and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
         begins = f"the batch begins with {', '.join(self.ids[:SHOWN])}{more}"
-        super().__init__(f"{what} is {value} at step {step}; {begins}")
+        super().__init__(f"{what} is {value} at step {step}{where}; {begins}")
 
 
 @dataclass
@@ -189,8 +189,19 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
         return bool(fine)
 
     def _refuse(self, what: str, value: float, number: int, batches: Sequence[dict[str, Any]]) -> None:
+        """Raise in all processes, with the ids of those that are concerned."""
         self.adam.zero_grad()
-        raise NotFiniteError(what, value, number, [i for batch in batches for i in batch["ids"]])
+        ids, where = [i for batch in batches for i in batch["ids"]], ""
+        count = self.accelerator.num_processes
+        if count > 1:
+            found: list[Any] = [None] * count
+            torch.distributed.all_gather_object(found, (value, ids))
+            bad = [rank for rank, (own, _) in enumerate(found) if not math.isfinite(own)]
+            value, ids = found[bad[0]][0], [i for rank in bad for i in found[rank][1]]
+            where = f" in all {count} processes"
+            if len(bad) < count:
+                where = f" on rank {', '.join(map(str, bad))} of {count} processes"
+        raise NotFiniteError(what, value, number, ids, where)
 
 
 def accelerator_for(precision: Precision) -> Accelerator:
