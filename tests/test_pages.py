@@ -64,6 +64,23 @@ def test_check_fails_on_what_is_stale_or_not_measured(render, tmp_path, monkeypa
     ) == f"A\n<!-- figures own -->\n{render.made('own')}<!-- /figures -->\nB\n"
 
 
+def test_orderings_are_decided_by_holm(render):
+    """0.02 and 0.03 are told apart alone, but not among four; 0.001 * 4 is, and the sign says which way."""
+    tables = importlib.import_module("bi_blip4cir_tables")
+    chances = {0.001: -1.0, 0.02: 1.0, 0.03: 1.0, 0.5: 1.0}
+    cells = [{"difference": d, "low": d - 1, "high": d + 1, "p": p} for p, d in chances.items()]
+    rows = [{"claim": "x", "metrics": dict.fromkeys(tables.SHOWN, cell)} for cell in cells]
+    head, body = tables.orderings({"orderings": rows})
+    assert [row[-2:] for row in body] == [
+        ["0.004", "no"],
+        ["0.06", "undecided"],
+        ["0.06", "undecided"],
+        ["0.5", "undecided"],
+    ]
+    assert [row[1].rpartition("p = ")[2] for row in body] == ["0.001", "0.02", "0.03", "0.5"]
+    assert len(head) == len(body[0])
+
+
 def test_local_links_lead_somewhere():
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
