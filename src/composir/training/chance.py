@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from composir.losses import processes
 
+T = TypeVar("T")
 Chance = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, the rest
 
 
@@ -28,9 +29,9 @@ def snapshot() -> Chance:
     return tensors, {"python": [version, gauss], "numpy": numpy}
 
 
-def of_all(own: Chance) -> list[Chance]:
-    """Those of all processes of a distributed run, by rank; every process must ask."""
-    found: list[Any] = [own] * processes()
+def of_all(own: T) -> list[T]:
+    """What each process of a distributed run calls its own, such as a snapshot, by rank; all of them must ask."""
+    found = [own] * processes()
     if len(found) > 1:
         torch.distributed.all_gather_object(found, own)
     return found

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from composir.errors import ComposirError
 from composir.methods.base import Method
-from composir.training.chance import Chance, snapshot
+from composir.training.chance import Chance, of_all, snapshot
 from composir.training.recompute import recomputed
 from composir.training.schedule import Schedule, factor
 
@@ -210,10 +210,9 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
         """Raise in all processes, with the ids of those that are concerned."""
         self.adam.zero_grad()
         ids, where = [i for batch in batches for i in batch["ids"]], ""
-        count = self.accelerator.num_processes
+        found = of_all((value, ids))
+        count = len(found)
         if count > 1:
-            found: list[Any] = [None] * count
-            torch.distributed.all_gather_object(found, (value, ids))
             bad = [rank for rank, (own, _) in enumerate(found) if not math.isfinite(own)]
             value, ids = found[bad[0]][0], [i for rank in bad for i in found[rank][1]]
             where = f" in all {count} processes"
