@@ -2,7 +2,8 @@
 
 python benchmarks/render.py [--check]
 
-A page has `<!-- figures NAME -->` ... `<!-- /figures -->`; what stands between is replaced by the table NAME.
+A page has `<!-- figures NAME -->` ... `<!-- /figures -->`; what stands between is replaced by the table NAME. --check
+changes nothing; it fails where a page is stale, or a table has no result file.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ PAGES = (
     "src/composir/backbones/embedded/wardrobe-clip/README.md",
     "src/composir/backbones/embedded/wardrobe-blip/README.md",
 )
-MARK = re.compile(r"(<!-- figures ([\w-]+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
+UNMEASURED = "(not measured yet)\n"
+MARK = re.compile(r"(<!-- figures ([\w-]+) -->\n)(.*?)(<!-- /figures -->)", re.DOTALL)
 
 
 def load(name: str) -> dict[str, Any]:
@@ -248,27 +250,30 @@ def made(name: str) -> str:
     try:
         return TABLES[name]()
     except FileNotFoundError:
-        return "(not measured yet)\n"
+        return UNMEASURED
 
 
 def rendered(text: str) -> str:
     """A page with every table made anew."""
-    return MARK.sub(lambda m: f"{m[1]}{made(m[2])}{m[3]}", text)
+    return MARK.sub(lambda m: f"{m[1]}{made(m[2])}{m[4]}", text)
 
 
 def main() -> int:
-    """Rewrite the pages; with --check only say which are stale."""
-    stale = []
+    """Rewrite the pages; with --check only say which are stale, and fail if one is or lacks a measurement."""
+    check = "--check" in sys.argv
+    stale, missing = [], []
     for name in PAGES:
         path = ROOT / name
         before = path.read_text(encoding="utf-8")
         after = rendered(before)
+        missing += [f"{name} {mark[2]}" for mark in MARK.finditer(after) if mark[3] == UNMEASURED]
         if after != before:
             stale.append(name)
-            if "--check" not in sys.argv:
+            if not check:
                 path.write_text(after, encoding="utf-8")
-    print(f"{'stale' if '--check' in sys.argv else 'rewritten'}: {', '.join(stale) or 'none'}")
-    return bool(stale) and "--check" in sys.argv
+    print(f"{'stale' if check else 'rewritten'}: {', '.join(stale) or 'none'}")
+    print(f"not measured yet: {', '.join(missing) or 'none'}")
+    return check and bool(stale or missing)
 
 
 if __name__ == "__main__":

@@ -50,15 +50,18 @@ def symmetric_contrastive(
     return batch_classification(image, text, scale) + batch_classification(text, image, scale)
 
 
+def processes() -> int:
+    """How many a distributed run has; 1 where there is none."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 def gathered(rows: Float[Tensor, "B ..."]) -> Float[Tensor, "N ..."]:
     """The rows of all processes of a distributed run, in the order of their ranks; the same rows where there is one.
 
     A loss over gathered rows, the same in every process, has after DDP's averaging the gradient of the one process that
     holds the whole batch: the gradient of each row is summed over all processes that read it. All must have as many.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return rows
-    return cast(Tensor, _Gather.apply(rows))
+    return rows if processes() == 1 else cast(Tensor, _Gather.apply(rows))
 
 
 class _Gather(torch.autograd.Function):

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from composir import checkpoint
+from composir.backbones import load_backbone
 from composir.config import RunConfig, load_config
+from composir.methods import load_method
 
 RUN = """
 [backbone]
@@ -83,11 +86,13 @@ def load(tmp_path):
 
 
 @pytest.fixture
-def triplets(load):
-    """The run on triplets."""
+def triplets(load, tmp_path):
+    """The run on triplets; its first stage is one that has changed nothing."""
+    first = tmp_path / "stage-1.safetensors"
+    checkpoint.save(first, load_method("clip4cir", load_backbone("clip-tiny"), stage=1), arguments={"stage": 1})
 
     def triplets(*overrides: str) -> RunConfig:
-        return load(*overrides, text=TRIPLETS)
+        return load(f"init={first}", *overrides, text=TRIPLETS)
 
     return triplets
 

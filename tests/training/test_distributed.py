@@ -1,7 +1,8 @@
-"""Two processes over gloo give the loss and the weights of one."""
+"""Two processes over gloo give the loss and the weights of one, and go on as they were."""
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import socket
@@ -12,9 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from same_run import check_equal
 
 from composir.config import dump
 from composir.losses import gathered
+from composir.training.state import load_state
 
 pytestmark = pytest.mark.long
 
@@ -67,6 +70,36 @@ def test_two_processes_give_the_loss_and_weights_of_one(load, tmp_path):
     assert len((out / "log.jsonl").read_text("utf-8").splitlines()) == 2
     assert "epoch   1" in said[0]
     assert said[1] == ""
+
+
+def test_bi_blip4cir_has_the_losses_and_gradients_of_one_process(tmp_path):
+    script = str(SCRIPT.with_name("two_losses.py"))
+    launch([script, str(tmp_path / "two.safetensors")], 2)
+    runpy.run_path(script)["main"](tmp_path / "one.safetensors")
+    one, two = (load_file(tmp_path / f"{count}.safetensors") for count in ("one", "two"))
+    assert one.keys() == two.keys()
+    losses = {name for name in one if name.startswith("losses/")}
+    assert len(losses) == 4 * 3
+    assert len({one[name].item() for name in losses}) > 8
+    for name, own in one.items():
+        # Single precision, and cosines times 100: sums over 4 + 4 rows are not those over 8 in their last bits. Where
+        # terms near 1 cancel, as in a bias, these are of the terms' size (6e-6 was seen), so 1 counts at least.
+        most = 3e-5 * max(1.0, float(own.abs().max()))
+        torch.testing.assert_close(two[name], own, atol=most, rtol=0, msg=lambda told, name=name: f"{name}: {told}")
+
+
+def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(dropping, tmp_path):
+    """Dropout and numpy's draws are each process's own; and a loss that breaks in one is told by its rank and ids."""
+    path, out = tmp_path / "run.toml", tmp_path / "out"
+    path.write_text(dump(dropping("train.save_every=2", "train.epochs=2")), encoding="utf-8")
+    said = launch([str(SCRIPT.with_name("two_resumed.py")), str(path), str(out), "5"], 2)
+    check_equal(out / "whole", out / "cut")
+    told = json.loads((out / "broken" / "failed" / "batch.json").read_text("utf-8"))
+    assert len(told["ids"]) == 8, "half of the batch"
+    assert said[0] == said[1]
+    assert f"the loss is nan at step 1 on rank 1 of 2 processes; the batch begins with {told['ids'][0]}" in said[0]
+    saved = load_state(out / "broken" / "failed" / "state.safetensors")
+    assert not torch.equal(saved.tensors["chance/torch"], saved.tensors["chance-1/torch"])
 
 
 def test_one_process_gathers_nothing():

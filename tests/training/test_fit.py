@@ -14,6 +14,7 @@ from composir.errors import ComposirError
 from composir.methods import load_method
 from composir.methods.contrastive import Contrastive
 from composir.training import NotFiniteError, fit
+from composir.training.fit import SKIPS
 from composir.training.schedule import factor
 
 
@@ -292,6 +293,46 @@ def test_a_gradient_that_is_not_finite_stops_too(clip):
         next(fit(method, [batch()], steps=1, lr=1e-3, clip=clip))
     assert caught.value.ids == batch()["ids"]
     assert all(torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
+
+
+def scaled(method, batches, **options) -> fit:
+    """fit in half precision with a scaler that works on CPUs, where accelerate's own does nothing."""
+    steps = fit(method, batches, steps=len(batches), lr=1e-3, precision="fp16", **options)
+    steps.accelerator.scaler = torch.amp.GradScaler("cpu")
+    return steps
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_no_scale_mends_stops_half_precision(clip):
+    method = GradientBreaks(ClipBackbone.tiny())
+    before = [p.clone() for p in method.parameters()]
+    steps = scaled(method, [batch(i) for i in range(SKIPS + 5)], clip=clip)
+    assert [next(steps).number for _ in range(SKIPS - 1)] == list(range(1, SKIPS))
+    told = rf"half precision has left out {SKIPS} steps in a row, is nan at step {SKIPS}; the batch begins with pict"
+    with pytest.raises(NotFiniteError, match=told) as caught:
+        next(steps)
+    assert caught.value.ids == batch()["ids"]
+    assert steps.done == SKIPS - 1
+    assert all(torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
+
+
+class Overflows(Contrastive):
+    """Its gradient is not finite in all steps but every fifteenth, more often in a row than any scale asks for."""
+
+    seen = 0
+
+    def loss(self, batch):
+        self.seen += 1
+        losses = super().loss(batch)
+        scale = self.backbone.logit_scale
+        return losses if self.seen % 15 == 0 else {"loss": losses["loss"] + (scale - scale.detach()).abs().sqrt()}
+
+
+def test_steps_that_half_precision_leaves_out_now_and_then_do_not_stop_it():
+    method = Overflows(ClipBackbone.tiny())
+    before = copy.deepcopy(method)
+    assert len(list(scaled(method, [batch()] * (2 * SKIPS)))) == 2 * SKIPS
+    assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), method.parameters(), strict=True))
 
 
 # ---- activation checkpointing ----

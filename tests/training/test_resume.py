@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from same_run import check_equal
 
 from composir.backbones.clip import ClipBackbone
 from composir.config import dump
@@ -32,28 +32,6 @@ def quiet(_):
 def killed(path: Path, folder: Path, step: int) -> None:
     done = subprocess.run([sys.executable, str(TRAINER), str(path), str(folder), str(step)], check=False, timeout=200)
     assert done.returncode == -signal.SIGKILL
-
-
-def rows(folder: Path) -> list[dict]:
-    read = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
-    return [{key: row[key] for key in row.keys() - {"seconds"}} for row in read]
-
-
-def same_files(one: Path, other: Path, name: str) -> bool:
-    left, right = load_file(one / name), load_file(other / name)
-    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
-
-
-def check_equal(one: Path, other: Path) -> None:
-    assert rows(one) == rows(other)
-    assert same_files(one, other, "last.safetensors")
-    assert same_files(one, other, "best.safetensors")
-    reports = [json.loads((folder / "report.json").read_text("utf-8")) for folder in (one, other)]
-    for report in reports:
-        for part in (report, report["best"]):
-            part.pop("seconds")
-        report.pop("run")
-    assert reports[0] == reports[1]
 
 
 @pytest.mark.long

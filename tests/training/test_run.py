@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 import math
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from composir import checkpoint
 from composir.backbones import load_backbone
-from composir.config import load_config
+from composir.backbones.clip import ClipBackbone
+from composir.config import TrainConfig, load_config
 from composir.datasets import load_dataset
 from composir.errors import ComposirError, DataError, UnknownNameError
-from composir.evaluation import rank
+from composir.evaluation import encode, rank
 from composir.evaluation import report as reported
 from composir.methods import load_method
 from composir.methods.contrastive import Contrastive
 from composir.training import NotFiniteError, Progress, fit, run
 from composir.training.build import build_backbone
 from composir.training.folder import RunFolder
-from composir.training.pictures import decoded
+from composir.training.pictures import Source, decoded
 from composir.training.state import load_state, restore
 from composir.training.validate import CAPTION_METRICS, Validation, caption_scores
 
@@ -157,7 +159,7 @@ def test_a_run_on_triplets(triplets, tmp_path, cache):
     assert all(own["R@10"] == own["families R@10"] for own in validations), "concepts has no R@10"
     assert {"concepts mAP@10", "families Rs@1"} <= set(validations[0])
     assert not (tmp_path / "out" / "backbone").exists(), "its backbone stands still"
-    assert len(list(cache.glob("*-float32/*.safetensors"))) == 1
+    assert len(list(cache.glob("*-float32/*.safetensors"))) == 3, "training, and both sides of validation"
     made = checkpoint.load(tmp_path / "out" / "best.safetensors")
     assert made.name == "clip4cir"
     task = load_dataset("wardrobe", train=48, val=18, test=6).tasks("val")[0]
@@ -172,6 +174,49 @@ def test_a_second_run_reads_the_cache_and_equals_the_first(triplets, tmp_path, c
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.safetensors")} == files
     for one, other in zip(rows(tmp_path / "a"), rows(tmp_path / "b"), strict=True):
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+
+def test_a_second_run_encodes_no_picture(triplets, tmp_path, monkeypatch):
+    """Nor does one of another width of the Combiner: what is frozen is the same."""
+    seen = []
+    encode_picture = ClipBackbone.embed_image
+
+    def counted(self, pixels):
+        seen.append(len(pixels))
+        return encode_picture(self, pixels)
+
+    monkeypatch.setattr(ClipBackbone, "embed_image", counted)
+    run(triplets("train.epochs=1"), tmp_path / "a", say=quiet)
+    assert sum(seen) > 0
+    seen.clear()
+    run(triplets("train.epochs=1", "method.hidden_dim=16"), tmp_path / "b", say=quiet)
+    assert seen == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_constant_sides_are_what_evaluation_computes(tmp_path, dtype):
+    """To the last bit, from an empty cache and from a full one, however training rounds."""
+    dataset, method = load_dataset("wardrobe", train=48, val=18, test=6), load_method("clip4cir", ClipBackbone.tiny())
+    source = Source(dataset, TrainConfig(epochs=1, batch_size=4, lr=1.0, workers=0), tmp_path, dtype)
+    for _ in range(2):
+        validation = Validation(method, source, "R@10")
+        validation.prepare()
+        for side, made in validation._sides.items():
+            assert made.constant
+            assert torch.equal(made(), encode(method, dataset, made.ids, side, workers=0))
+
+
+def test_a_side_that_training_changes_is_encoded_anew(tmp_path):
+    dataset = load_dataset("wardrobe", train=48, val=18, test=6)
+    method = load_method("clip4cir", ClipBackbone.tiny(), tune="both")
+    validation = Validation(method, Source(dataset, TrainConfig(epochs=1, batch_size=4, lr=1.0, workers=0)), "R@10")
+    validation.prepare()
+    gallery = validation._sides["gallery"]
+    before = gallery()
+    with torch.no_grad():
+        method.backbone.image.visual_projection.weight.mul_(torch.rand(1) + torch.rand(16, 1))
+    assert not torch.allclose(gallery(), before, atol=1e-3)
+    assert torch.equal(gallery(), encode(method, dataset, gallery.ids, "gallery", workers=0))
 
 
 def test_features_may_be_half_and_elsewhere(triplets, tmp_path, cache):
@@ -190,6 +235,29 @@ def test_a_second_stage_starts_from_the_first(triplets, tmp_path):
         assert torch.equal(tensor, first.backbone.text.state_dict()[name])
     assert any(not torch.equal(tensor, fresh[name]) for name, tensor in second.backbone.text.state_dict().items())
     assert f"`{tmp_path / 'first'}`" in (tmp_path / "second" / "README.md").read_text("utf-8")
+
+
+def test_a_second_stage_without_a_first_is_refused(triplets, tmp_path):
+    told = r'stands on an earlier stage and names none: give init = "FOLDER" .*tune = \'text\', target_pad = 1.25'
+    with pytest.raises(ComposirError, match=told):
+        run(triplets("init=", "method.target_pad=1.25"), tmp_path / "out", say=quiet)
+    assert not (tmp_path / "out").exists()
+
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*-stage2.toml")), ids=lambda path: path.stem)
+def test_published_second_stages_stand_on_their_first(path):
+    second = load_config(path)
+    first = load_config(CONFIGS / f"{Path(second.init).name}.toml")
+    name = "clip-tiny" if second.backbone.name.startswith("clip") else "blip-tiny"
+    small = {"projection_dim": 8, "hidden_dim": 8}
+    wanted = load_method(second.method.name, load_backbone(name), **{**second.method.arguments, **small}).first_stage()
+    built = load_method(first.method.name, load_backbone(name), **first.method.arguments)
+    assert len(wanted) >= 2
+    assert {switch: getattr(built, switch) for switch in wanted} == wanted
+    assert first.backbone == second.backbone
 
 
 @pytest.mark.parametrize(
@@ -230,9 +298,7 @@ class Breaks(Contrastive):
 
 def test_nan_stops_with_ids_and_a_state_from_which_it_happens_again(load, tmp_path):
     config = load(f"method.name={__name__}:Breaks")
-    with pytest.raises(
-        NotFiniteError, match=r"the loss is nan at step 3; .*and all ids of the batch, are in"
-    ) as caught:
+    with pytest.raises(NotFiniteError, match=r"the loss is nan at step 3; .*and all these ids, are in") as caught:
         run(config, tmp_path / "out", say=quiet)
     told = json.loads((tmp_path / "out" / "failed" / "batch.json").read_text("utf-8"))
     assert (told["step"], told["value"], told["ids"]) == (3, "nan", caught.value.ids)
@@ -276,6 +342,26 @@ def test_a_corrupt_picture_stops_the_run_and_is_named(load, recipe, tmp_path, da
     with pytest.raises(DataError, match=bad):
         run(config, tmp_path / "out", say=quiet)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_corrupt_picture_of_validation_is_named_before_the_first_step(triplets, tmp_path, monkeypatch):
+    """Also where the image tower is frozen, and whatever is said of training pictures."""
+    drawn, root = load_dataset("wardrobe", train=48, val=18, test=6), tmp_path / "set"
+    (root / "images").mkdir(parents=True)
+    for split in ("train", "val"):
+        queries = drawn.triplets(split)
+        gallery = list(dict.fromkeys(i for q in queries for i in (q.reference, *q.targets)))
+        for image in gallery:
+            drawn.image(image).save(root / "images" / f"{image}.png")
+        lines = [{"reference": q.reference, "captions": q.captions, "targets": q.targets[:1]} for q in queries]
+        (root / f"triplets.{split}.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    bad = root / "images" / f"{drawn.triplets('val')[0].targets[0]}.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    config = triplets("train.epochs=1", "train.skip_bad=true", "data.name=jsonl")
+    config = config.model_copy(update={"data": type(config.data)(name="jsonl", root=str(root))})
+    monkeypatch.setattr(RUN_MODULE, "fit", lambda *_, **__: pytest.fail("training began"))
+    with pytest.raises(DataError, match=bad.stem):
+        run(config, tmp_path / "out", say=quiet)
 
 
 def test_or_is_counted_and_left_out(load, recipe, tmp_path, damaged):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -83,6 +83,10 @@ class Backbone(nn.Module):
         """
         raise ComposirError(f"backbone {self.source.name!r} takes no new words, {', '.join(map(repr, words))}")
 
+    def vocabulary(self) -> Mapping[int, str]:
+        """What each id of the text tower stands for, words that were added included; {} where that is not told."""
+        return {}
+
     @abstractmethod
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write the folder that `from_pretrained` of this class and of transformers both read.
@@ -139,6 +143,10 @@ class TransformersBackbone(Backbone):
         text = cast("_TextTower", self.text)
         text.grow(self.tokenizer.add_words(words))
         self.config.text_config.vocab_size = text.words.num_embeddings
+
+    def vocabulary(self) -> Mapping[int, str]:
+        """Of the tokenizer, by id."""
+        return {index: token for token, index in self.tokenizer.core.get_vocab().items()}
 
     def _check_pixels(self, pixels: Tensor) -> None:
         wanted = (3, self.image_size, self.image_size)

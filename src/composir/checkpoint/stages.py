@@ -36,10 +36,12 @@ def take_over(method: Method, path: Path | str) -> list[str]:
         Names of what was taken over, sorted.
 
     Raises:
-        ComposirError: Nothing is there, the methods share no tensor, or their backbones differ; both are named.
+        ComposirError: Nothing is there, the earlier stage was trained with other switches than this one stands on, the
+            methods share no tensor, or their tokens or backbones differ; what differs is listed.
     """
     path = locate(path)
     first = load(path)
+    _check_switches(first, method, path)
     theirs, own = first.state_dict(), method.state_dict()
     given = {name: tensor for name, tensor in theirs.items() if held(first, name)} | _merged(first)
     taken = sorted(given.keys() & own.keys())
@@ -50,21 +52,54 @@ def take_over(method: Method, path: Path | str) -> list[str]:
         )
     left = sorted(name for name in own.keys() & theirs.keys() - given.keys() if name.startswith("backbone."))
     wrong = _differences({**theirs, **given}, own, taken, left)
+    if all(name.endswith(WORD_TABLES) for name in wrong):
+        _check_tokens(first, method, path)
     one, other = place_of(first.backbone.source), place_of(method.backbone.source)
     if not wrong and not left and one != other:
         # Everything was trained, so no value tells the two apart; their tokenizers may differ all the same.
-        wrong = ["the first stage left none of its weights to compare"]
+        wrong = {"": "the first stage left none of its weights to compare"}
     if wrong:
         raise ComposirError(
             f"init = '{path}' is of method {first.name!r} over backbone {one['name']!r} (revision {one['revision']}), "
             f"this run of method {method.name!r} over {other['name']!r} (revision {other['revision']}), and they do "
-            f"not fit: {listed(wrong)}. Give both the same [backbone]"
+            f"not fit: {listed(list(wrong.values()))}. Give both the same [backbone]"
         )
     for name in taken:
         target = own[name]
         (target[: len(given[name])] if target.ndim else target).copy_(given[name])
     method.inherited |= {name for name in taken if not method.kept(name)}
     return taken
+
+
+def _check_switches(first: Method, method: Method, path: Path) -> None:
+    """Refuse a first stage that was trained with other switches than those which the second names."""
+    differ = []
+    for name, here in method.first_stage().items():
+        there = getattr(first, name, None)
+        if there is None:
+            differ.append(f"{name} is {here!r} here, and method {first.name!r} there has no such switch")
+        elif there != here:
+            differ.append(f"{name} is {there!r} there, {here!r} here")
+    if differ:
+        raise ComposirError(
+            f"init = '{path}', a run of method {first.name!r}, is no first stage of this run of method "
+            f"{method.name!r}: {'; '.join(differ)}. Give both the same [method] switches, or name another run"
+        )
+
+
+def _check_tokens(first: Method, method: Method, path: Path) -> None:
+    """Refuse a first stage in whose text tower an id stands for another token, as a method's own words do."""
+    own = method.backbone.vocabulary()
+    other = {index: token for index, token in first.backbone.vocabulary().items() if own.get(index) != token}
+    if other and own:
+        told = [
+            f"{index} is {token!r} there, {repr(own[index]) if index in own else 'no token'} here"
+            for index, token in sorted(other.items())
+        ]
+        raise ComposirError(
+            f"init = '{path}' is of method {first.name!r}, this run of method {method.name!r}, and their text towers "
+            f"read other tokens: {listed(told)}. Let both methods add the same words, over the same [backbone]"
+        )
 
 
 def _merged(first: Method) -> dict[str, Tensor]:
@@ -76,14 +111,14 @@ def _merged(first: Method) -> dict[str, Tensor]:
 
 def _differences(
     theirs: Mapping[str, Tensor], own: Mapping[str, Tensor], taken: list[str], left: list[str]
-) -> list[str]:
+) -> dict[str, str]:
     """Tensors of other shapes, or if there are none those of other values where the first stage changed nothing."""
-    shapes = [
-        f"{name} is {_told(theirs[name])}, not {_told(own[name])}"
+    shapes = {
+        name: f"{name} is {_told(theirs[name])}, not {_told(own[name])}"
         for name in [*taken, *left]
         if not _fits(name, own[name], theirs[name])
-    ]
-    return shapes or [f"{name} has other values" for name in left if not _same(own[name], theirs[name])]
+    }
+    return shapes or {name: f"{name} has other values" for name in left if not _same(own[name], theirs[name])}
 
 
 def _told(tensor: Tensor) -> str:

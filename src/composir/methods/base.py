@@ -47,7 +47,7 @@ class Method(nn.Module):
         tuned: Prefixes of backbone tensors that training changes, hence that a checkpoint must hold.
         gallery_side: Prefixes of the tensors that `encode_gallery` reads: they make the gallery key.
         reference_side: Prefixes of the tensors that `encode_reference` reads; "" stands for all. Validation encodes
-            again only what training has changed.
+            again only what training has changed, and keeps the rest on disk under `reference_key`.
         checkpointing: Regular expressions, each for the whole name of modules whose activations may be computed again
             in the backward pass instead of being kept, where a run says `checkpointing = true`.
         reads: What `compose` takes account of; all but two baselines read both.
@@ -132,6 +132,13 @@ class Method(nn.Module):
         """
         return None
 
+    def first_stage(self) -> Mapping[str, Any]:
+        """What an earlier stage must have been trained with for this one to stand on it: attribute -> value.
+
+        Not empty where a run without an `init` would train upon a tower that no stage has fitted.
+        """
+        return {}
+
     def kept(self, name: str) -> bool:
         """Whether a checkpoint holds the tensor of this name: all but what the backbone's own weights give anyway."""
         return not name.startswith("backbone.") or name.startswith(self.tuned)
@@ -155,6 +162,16 @@ class Method(nn.Module):
         definer = next(c for c in type(self).__mro__ if "encode_gallery" in vars(c))
         head = f"{definer.__module__}:{definer.__name__}\n{self.transform('gallery').spec}\n"
         return self.fingerprint(self.gallery_side, head)
+
+    def reference_key(self) -> str:
+        """Likewise of everything that `encode_reference` depends on; where that is an argument too, override it.
+
+        Hashes the class that defines `encode_reference`, the reference transform and the tensors under
+        `reference_side`.
+        """
+        definer = next(c for c in type(self).__mro__ if "encode_reference" in vars(c))
+        head = f"{definer.__module__}:{definer.__name__} reference\n{self.transform('reference').spec}\n"
+        return self.fingerprint(self.reference_side, head)
 
     def fingerprint(self, prefixes: tuple[str, ...], head: str) -> str:
         """16 hexadecimal digits of the tensors whose names begin so, and of `head`, which says what else matters."""

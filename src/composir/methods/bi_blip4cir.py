@@ -135,6 +135,14 @@ class BiBlip4Cir(Clip4Cir):
         self.stage1_reverse_target_normalised = stage1_reverse_target_normalised
         self.projection_lr_scale, self.paper_compat = projection_lr_scale, paper_compat
 
+    def first_stage(self) -> Mapping[str, Any]:
+        """In stage 2, also what the text tower has learnt to read; only those switches that have an effect."""
+        names = ["bidirectional"] if self.stage == 2 else []
+        if names and self.bidirectional:
+            names.append("direction_sides")
+            names += ["direction_token", "direction_per_clause"] if self.direction_sides != "none" else []
+        return {**super().first_stage(), **{name: getattr(self, name) for name in names}}
+
     def directed(self, texts: Sequence[str], direction: str) -> tuple[list[str], str]:
         """What the text tower reads in one direction, `FORWARD` or `BACKWARD`: the texts, and what stands in front."""
         sides = {"both": (FORWARD, BACKWARD), "backward_only": (BACKWARD,), "none": ()}[self.direction_sides]

@@ -9,7 +9,7 @@ queries, where a data set has them, count in the loss. In the second stage each 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -117,6 +117,10 @@ class Clip4Cir(JointSpace):
     def text_features(self, texts: Sequence[str], before: str = "") -> Float[Tensor, "B D"]:
         """Raw text features, of `before` and each text."""
         return self.backbone.embed_text(texts, before=before).float()
+
+    def first_stage(self) -> Mapping[str, Any]:
+        """In stage 2, what fixes the features that the Combiner gets."""
+        return {} if self.stage == 1 else {"tune": self.tune, "target_pad": self.target_pad}
 
     def frozen(self, side: FrozenSide) -> Frozen | None:
         """Raw image features (B, D) of either side of a triplet, where the image tower stands still."""

@@ -22,6 +22,11 @@ class JointSpace(Method):
         """The same as for the gallery."""
         return self.encode_gallery(images)
 
+    def reference_key(self) -> str:
+        """The gallery's, where references are encoded as it is."""
+        same = type(self).encode_reference is JointSpace.encode_reference
+        return self.gallery_key() if same else super().reference_key()
+
     def encode_text(self, texts: Sequence[str]) -> Float[Tensor, "B 1 D"]:
         """Unit text features."""
         return F.normalize(self.backbone.embed_text(texts).float(), dim=-1)[:, None]

@@ -34,8 +34,8 @@ def build_method(config: RunConfig, dataset: Dataset) -> Method:
     """The method of a run, with the weights of its first stage where `init` names one.
 
     Raises:
-        ComposirError: An unknown name or argument, a method that trains on nothing, or an `init` that is missing or
-            does not fit; what is allowed is named.
+        ComposirError: An unknown name or argument, a method that trains on nothing, or an `init` that does not fit, or
+            is missing though the method stands on an earlier stage; what is allowed is named.
     """
     if config.init:
         checkpoint.locate(config.init)  # before anything heavy is loaded
@@ -44,6 +44,13 @@ def build_method(config: RunConfig, dataset: Dataset) -> Method:
     if method.trains_on == "nothing":
         raise ComposirError(
             f"method {method.name!r} trains on 'nothing': it needs no run, `composir eval` takes it as it is"
+        )
+    wanted = method.first_stage()
+    if wanted and not config.init:
+        told = ", ".join(f"{name} = {checkpoint.plain(value)!r}" for name, value in wanted.items())
+        raise ComposirError(
+            f'this run of method {method.name!r} stands on an earlier stage and names none: give init = "FOLDER" of a '
+            f"finished run of its first stage, one with {told}"
         )
     if config.init:
         checkpoint.take_over(method, config.init)

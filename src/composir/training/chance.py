@@ -1,16 +1,19 @@
-"""Where the random number generators of a process stand, as tensors and JSON: torch, Python and numpy."""
+"""Where the random number generators of all processes stand, as tensors and JSON: torch, Python and numpy."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from composir.losses import processes
+
+T = TypeVar("T")
 Chance = tuple[dict[str, Tensor], dict[str, Any]]  # tensors, the rest
 
 
@@ -24,6 +27,14 @@ def snapshot() -> Chance:
     tensors["python"] = torch.tensor(inner, dtype=torch.int64)
     numpy = [state["bit_generator"], state["state"]["pos"], state["has_gauss"], state["gauss"]]
     return tensors, {"python": [version, gauss], "numpy": numpy}
+
+
+def of_all(own: T) -> list[T]:
+    """What each process of a distributed run calls its own, such as a snapshot, by rank; all of them must ask."""
+    found = [own] * processes()
+    if len(found) > 1:
+        torch.distributed.all_gather_object(found, own)
+    return found
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from composir.errors import ComposirError
 from composir.methods.base import Method
-from composir.training.chance import Chance, snapshot
+from composir.training.chance import Chance, of_all, snapshot
 from composir.training.recompute import recomputed
 from composir.training.schedule import Schedule, factor
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Precision = Literal["no", "bf16", "fp16"]
 OPTIMIZERS = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 SHOWN = 8  # ids in a message
+# Each halves the scale, which begins at 2^16: behind 20 it is 2^-4, and what is not finite then is so by itself.
+SKIPS = 20
 PATIENCE = timedelta(hours=12)  # of the other processes while the first computes features or validates
 _TRACES = ("forward", "_original_forward", "_is_accelerate_prepared")  # left on a method by accelerate
 
@@ -43,15 +45,15 @@ class NotFiniteError(ComposirError):
 
     Attributes:
         step: Its number.
-        ids: Of its examples.
+        ids: Of its examples, those of the processes in which the value is not finite.
         value: The loss, or the gradient's norm.
     """
 
-    def __init__(self, what: str, value: float, step: int, ids: Sequence[str]):
+    def __init__(self, what: str, value: float, step: int, ids: Sequence[str], where: str = ""):
         self.value, self.step, self.ids = value, step, list(ids)
         more = f", and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
         begins = f"the batch begins with {', '.join(self.ids[:SHOWN])}{more}"
-        super().__init__(f"{what} is {value} at step {step}; {begins}")
+        super().__init__(f"{what} is {value} at step {step}{where}; {begins}")
 
 
 @dataclass
@@ -83,7 +85,8 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
 
     Raises:
         ComposirError: Nothing to train, a precision that this machine cannot do, or accelerate missing.
-        NotFiniteError: While iterating: a loss or gradient that is not finite; the batch's ids are named.
+        NotFiniteError: While iterating: a loss or gradient that is not finite, in half precision a gradient that stays
+            so for `SKIPS` steps in a row; the batch's ids are named.
     """
 
     method: Method
@@ -114,7 +117,7 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
         self.accelerator = accelerator_for(self.precision)
         self.method.to(self.accelerator.device)
         self.adam = OPTIMIZERS[self.optimizer](groups, lr=self.lr, betas=self.betas)
-        self.done, self.before = self.start, snapshot()
+        self.done, self.before, self._skipped = self.start, snapshot(), 0
         self._steps = self._run()
 
     def __next__(self) -> Step:
@@ -138,6 +141,7 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
                     rate = self._set_rates(number - 1)
                     losses = self._backward(wrapped, taken, number)
                     optimizer.step()
+                    self._count_skipped(optimizer.step_was_skipped, taken, number)
                     optimizer.zero_grad()
                     self.done = number
                     yield Step(number, rate, losses)
@@ -174,13 +178,27 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
 
     def _clip(self) -> float | None:
         """Clip; the norm before, or None where half precision may overflow, which its scaler sees to."""
-        trainable = [p for group in self.adam.param_groups for p in group["params"]]
+        scaler = self.accelerator.scaler
+        scaled = scaler is not None and scaler.is_enabled()
         norm = None
         if self.clip > 0:
-            norm = self.accelerator.clip_grad_norm_(trainable, self.clip)
-        elif self.precision != "fp16":
-            norm = torch.nn.utils.get_total_norm(p.grad for p in trainable if p.grad is not None)
-        return None if norm is None or self.precision == "fp16" else float(norm)
+            norm = self.accelerator.clip_grad_norm_(self._trainable(), self.clip)
+        elif not scaled:
+            norm = self._norm()
+        return None if norm is None or scaled else float(norm)
+
+    def _norm(self) -> Tensor:
+        return torch.nn.utils.get_total_norm(p.grad for p in self._trainable() if p.grad is not None)
+
+    def _trainable(self) -> list[Tensor]:
+        return [p for group in self.adam.param_groups for p in group["params"]]
+
+    def _count_skipped(self, skipped: bool, taken: Sequence[dict[str, Any]], number: int) -> None:
+        """Stop where the scaler of half precision leaves out step after step, for then it is not the scale."""
+        self._skipped = self._skipped + 1 if skipped else 0
+        if self._skipped == SKIPS:
+            what = f"the gradient's norm, for which half precision has left out {SKIPS} steps in a row,"
+            self._refuse(what, float(self._norm()), number, taken)
 
     def _everywhere(self, fine: Tensor) -> bool:
         """Whether it is true in all processes: one that stops alone would leave the others waiting."""
@@ -189,8 +207,18 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
         return bool(fine)
 
     def _refuse(self, what: str, value: float, number: int, batches: Sequence[dict[str, Any]]) -> None:
+        """Raise in all processes, with the ids of those that are concerned."""
         self.adam.zero_grad()
-        raise NotFiniteError(what, value, number, [i for batch in batches for i in batch["ids"]])
+        ids, where = [i for batch in batches for i in batch["ids"]], ""
+        found = of_all((value, ids))
+        count = len(found)
+        if count > 1:
+            bad = [rank for rank, (own, _) in enumerate(found) if not math.isfinite(own)]
+            value, ids = found[bad[0]][0], [i for rank in bad for i in found[rank][1]]
+            where = f" in all {count} processes"
+            if len(bad) < count:
+                where = f" on rank {', '.join(map(str, bad))} of {count} processes"
+        raise NotFiniteError(what, value, number, ids, where)
 
 
 def accelerator_for(precision: Precision) -> Accelerator:

@@ -90,9 +90,14 @@ class RunFolder:
         _replaced(self.backbone, write)
 
     def keep_failure(self, steps: fit, error: NotFiniteError) -> Path:
-        """Save the state before a step that failed, and what was in its batch; returns where."""
+        """Save the state before a step that failed, and what was in its batch; returns where.
+
+        In a distributed run all processes call this, and the first one writes.
+        """
         folder = self.path / "failed"
         save_state(folder / "state.safetensors", steps, {}, before=True)
+        if not steps.accelerator.is_main_process:
+            return folder
         told = {"step": error.step, "value": repr(error.value), "message": str(error), "ids": error.ids}
         (folder / "batch.json").write_text(json.dumps(told, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return folder

@@ -68,11 +68,12 @@ def run(
         if main:
             _train(job, steps, place, saved)
         else:
-            all(True for _ in steps)
+            for step in steps:
+                if _due(job, step) or _saved_between(job, step):
+                    save_state(place.state, steps, {})  # gives its random numbers to the first
     except NotFiniteError as error:
-        if main:
-            told = place.keep_failure(steps, error)
-            error.args = (f"{error}; the state before that step, and all ids of the batch, are in {told}",)
+        told = place.keep_failure(steps, error)
+        error.args = (f"{error}; the state before that step, and all these ids, are in {told}",)
         raise
     finally:
         steps.close()
@@ -97,15 +98,26 @@ def _train(job: Job, steps: fit, place: RunFolder, saved: Saved | None) -> None:
             if step.number % LOGGED == 0 or step.number == 1:
                 log.write({**asdict(step), "seconds": job.seconds}, step.number)
             job.watch(Progress("training", step.number, job.steps, f"loss {step.losses['loss']:.3f}"))
-            epoch, inside = divmod(step.number, job.batches.steps)
-            due = not inside and (epoch % c.eval.every == 0 or step.number == job.steps)
+            due = _due(job, step)
             if due:
-                _validate(job, step, epoch, place, log)
-            if due or (c.train.save_every and step.number % c.train.save_every == 0):
+                _validate(job, step, step.number // job.batches.steps, place, log)
+            if due or _saved_between(job, step):
                 notes = {"best": job.best, "seconds": job.seconds, "log": log.position()}
                 save_state(place.state, steps, notes)
     finally:
         log.close()
+
+
+def _due(job: Job, step: Step) -> bool:
+    """Whether a validation follows."""
+    epoch, inside = divmod(step.number, job.batches.steps)
+    return not inside and (epoch % job.config.eval.every == 0 or step.number == job.steps)
+
+
+def _saved_between(job: Job, step: Step) -> bool:
+    """Whether a state follows though no validation may be due."""
+    every = job.config.train.save_every
+    return bool(every) and step.number % every == 0
 
 
 def _validate(job: Job, step: Step, epoch: int, place: RunFolder, log: Log) -> None:

@@ -1,8 +1,9 @@
 """All that a run needs to go on as if it had not stopped: one safetensors file, written beside and renamed.
 
-Tensors: "model/<name>", "optimizer/<key>/<name of the parameter>", "chance/<generator>". The header holds, as JSON
-under "composir", the step, where the other random numbers stand, the loss scale of half precision, and the caller's
-notes. The learning rate needs no place: it is a function of the step.
+Tensors: "model/<name>", "optimizer/<key>/<name of the parameter>", "chance/<generator>", of the second process of a
+distributed run "chance-1/<generator>", and so on. The header holds, as JSON under "composir", the step, where the other
+random numbers stand, the loss scale of half precision, and the caller's notes. The learning rate needs no place: it is
+a function of the step.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 from composir.checkpoint.origin import held
 from composir.errors import ComposirError
 from composir.methods.base import Method
-from composir.training.chance import put_back, snapshot
+from composir.training.chance import of_all, put_back, snapshot
 from composir.training.fit import fit
 
 FORMAT = 1
@@ -46,7 +47,7 @@ class Saved:
 
 
 def save_state(path: Path, steps: fit, notes: Mapping[str, Any], *, before: bool = False) -> None:
-    """Write where a run stands.
+    """Write where a run stands; in a distributed run all processes call this at the same step, and the first writes.
 
     Args:
         path: At every moment it is the old state or the new one, whole.
@@ -54,14 +55,18 @@ def save_state(path: Path, steps: fit, notes: Mapping[str, Any], *, before: bool
         notes: What JSON has.
         before: Random numbers as they stood when the step that failed began, instead of now.
     """
-    chance, rest = steps.before if before else snapshot()
+    chances = of_all(steps.before if before else snapshot())
+    if not steps.accelerator.is_main_process:
+        return
     tensors = {f"model/{name}": own for name, own in _changing(steps.method).items()}
-    tensors |= {f"chance/{name}": own for name, own in chance.items()}
+    for rank, (chance, _) in enumerate(chances):
+        tensors |= {f"{_generators(rank)}{name}": own for name, own in chance.items()}
     names = {id(parameter): name for name, parameter in steps.method.named_parameters()}
     for parameter, kept in steps.adam.state.items():
         tensors |= {f"optimizer/{key}/{names[id(parameter)]}": torch.as_tensor(own) for key, own in kept.items()}
     scaler = steps.accelerator.scaler
-    content = {"format": FORMAT, "step": steps.done, "chance": rest, "notes": dict(notes)}
+    content = {"format": FORMAT, "step": steps.done, "notes": dict(notes)}
+    content |= {"chance": chances[0][1], "others": [rest for _, rest in chances[1:]]}
     content["scaler"] = None if scaler is None else scaler.state_dict()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.writing")
@@ -92,6 +97,8 @@ def load_state(path: Path) -> Saved:
 def restore(saved: Saved, steps: fit) -> None:
     """Put method, optimizer, loss scale and random numbers where they were; `steps` must start at `saved.step`.
 
+    Random numbers of a process that the saved run had not, because it had fewer, stay as they are.
+
     Raises:
         ComposirError: The state is of another method.
     """
@@ -111,7 +118,15 @@ def restore(saved: Saved, steps: fit) -> None:
     steps.adam.load_state_dict({**steps.adam.state_dict(), "state": state})
     if saved.rest["scaler"] is not None and steps.accelerator.scaler is not None:
         steps.accelerator.scaler.load_state_dict(saved.rest["scaler"])
-    put_back(_under(saved.tensors, "chance/"), saved.rest["chance"])
+    rank = steps.accelerator.process_index
+    rests = [saved.rest["chance"], *saved.rest.get("others", ())]
+    if rank < len(rests):
+        put_back(_under(saved.tensors, _generators(rank)), rests[rank])
+
+
+def _generators(rank: int) -> str:
+    """What the names of a process's tensors begin with."""
+    return f"chance-{rank}/" if rank else "chance/"
 
 
 def _changing(method: Method) -> dict[str, Tensor]:

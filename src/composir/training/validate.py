@@ -10,13 +10,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from composir.datasets.base import Dataset
 from composir.errors import ComposirError
 from composir.evaluation.bench import tasks_of
-from composir.evaluation.embedding import encode
 from composir.evaluation.ranking import rank
 from composir.evaluation.scoring import per_query
-from composir.methods.base import Method, Side
+from composir.features import image_features
+from composir.methods.base import Frozen, Method, Side
 from composir.methods.joint import JointSpace
 from composir.metrics import hit_rates
 from composir.plugins import nearest
@@ -27,6 +26,7 @@ from composir.types import Pair, Task
 CUTOFFS = (1, 5, 10)
 CAPTION = "caption "
 CAPTION_METRICS = tuple(f"{CAPTION}R@{k}" for k in CUTOFFS)
+BATCH = 128  # pictures encoded at once, as in evaluation: sums of another batch may differ in the last bit
 Scores = dict[str, float]  # per cent
 
 
@@ -80,15 +80,17 @@ class Validation:
         self._sides: dict[Side, _Encoder] = {}
 
     def prepare(self) -> None:
-        """Decode what every validation looks at, so that the first is not slower than the others."""
-        dataset, workers = self._source.dataset, self._source.config.workers
+        """Read every picture that validations look at, before the first step; encode those that no step changes.
+
+        Raises:
+            DataError: One cannot be read; nothing is left out of a gallery.
+        """
+        self._method.eval()
         if self._pairs:
             ids = [pair.image for pair in self._pairs]
-            self._pixels = _all(ids, decoded(dataset, list(dict.fromkeys(ids)), *self._decoding("gallery")))
+            self._pixels = _all(ids, _decoded(self._method, self._source, "gallery", list(dict.fromkeys(ids))))
         for side, ids in _needed(self._tasks).items():
-            self._sides[side] = _Encoder(self._method, side, dataset, tuple(ids), workers)
-            if not self._sides[side].constant:
-                self._sides[side].pixels = decoded(dataset, ids, *self._decoding(side))[0]
+            self._sides[side] = _Encoder(self._method, side, self._source, tuple(ids))
 
     def __call__(self) -> Scores:
         """All metrics in per cent; those that apply to no query are left out."""
@@ -125,9 +127,6 @@ class Validation:
         first = next(iter(self._averages), None)
         return first or ("R@10" if any("R@10" in task.metrics for task in self._tasks) else self._tasks[0].metrics[0])
 
-    def _decoding(self, side: Side) -> tuple:
-        return self._method.transform(side), self._source.config.workers, self._source.tick
-
     def _task_scores(self, task: Task, vectors: Mapping[Side, Tensor]) -> Scores:
         gallery, reference = self._sides["gallery"], self._sides["reference"]
         run = rank(
@@ -147,32 +146,40 @@ class _Encoder:
     """One side's pictures; encoded anew only where training changes what encodes them.
 
     Attributes:
-        constant: Whether no tensor that this side reads is trained.
-        pixels: Kept where it is not.
+        constant: Whether no tensor that this side reads is trained. Then vectors come from the cache of features, in
+            single precision whatever that of training has, so that they are what evaluation computes.
     """
 
     method: Method
     side: Side
-    dataset: Dataset
+    source: Source
     ids: tuple[str, ...]
-    workers: int
-    pixels: Tensor | None = None
     constant: bool = field(init=False)
-    _vectors: Tensor | None = None
+    _read: Tensor = field(init=False, repr=False)  # vectors where constant, else pixels
 
     def __post_init__(self) -> None:
-        same = type(self.method).encode_reference is JointSpace.encode_reference
-        read = self.method.gallery_side if self.side == "gallery" or same else self.method.reference_side
-        trained = (name for name, parameter in self.method.named_parameters() if parameter.requires_grad)
+        method = self.method
+        same = type(method).encode_reference is JointSpace.encode_reference
+        read = method.gallery_side if self.side == "gallery" or same else method.reference_side
+        trained = (name for name, parameter in method.named_parameters() if parameter.requires_grad)
         self.constant = not any(name.startswith(read) for name in trained)
         self._row = {image_id: row for row, image_id in enumerate(self.ids)}
+        self._read = self._vectors() if self.constant else _decoded(method, self.source, self.side, self.ids)[0]
 
     def __call__(self) -> Tensor:
-        if not self.constant and self.pixels is not None:
-            return _encoded(self.method, self.side, self.pixels)
-        if self._vectors is None:
-            self._vectors = encode(self.method, self.dataset, self.ids, self.side, workers=self.workers)
-        return self._vectors
+        return self._read if self.constant else _encoded(self.method, self.side, self._read)
+
+    def _vectors(self) -> Tensor:
+        method, source = self.method, self.source
+        if self.side == "gallery":
+            key, run = method.gallery_key(), method.encode_gallery
+        else:
+            key, run = method.reference_key(), method.encode_reference
+        found, _, _ = image_features(
+            Frozen(key, method.transform(self.side), run), source.dataset, self.ids, source.cache,
+            device=next(method.parameters()).device, batch_size=BATCH, workers=source.config.workers, tick=source.tick,
+        )  # fmt: skip
+        return found.take(torch.arange(len(self.ids)))
 
     def rows(self, ids: Sequence[str]) -> list[int]:
         return [self._row[image_id] for image_id in ids]
@@ -183,6 +190,10 @@ def _encoded(method: Method, side: Side, pixels: Tensor, batch_size: int = 256) 
     transform, device = method.transform(side), next(method.parameters()).device
     run = method.encode_gallery if side == "gallery" else method.encode_reference
     return torch.cat([run(transform.normalise(part.to(device))).cpu() for part in pixels.split(batch_size)])
+
+
+def _decoded(method: Method, source: Source, side: Side, ids: Sequence[str]) -> tuple[Tensor, list[str], object]:
+    return decoded(source.dataset, ids, method.transform(side), source.config.workers, source.tick)
 
 
 def _needed(tasks: Sequence[Task]) -> dict[Side, list[str]]:
