@@ -25,14 +25,9 @@ def test_tables_are_fresh():
     done = subprocess.run(
         [sys.executable, "benchmarks/render.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    stale, missing = done.stdout.splitlines()
-    assert stale == "stale: none", f"{done.stdout}{done.stderr}run python benchmarks/render.py"
-    # The one measurement that wants a GPU.
-    waiting = [] if list(ROOT.glob("benchmarks/results/speed_reversed_loss*.json")) else ["reversed-loss"]
-    assert (
-        missing == f"not measured yet: {', '.join(f'docs/methods/bi-blip4cir.md {own}' for own in waiting) or 'none'}"
-    )
-    assert done.returncode == bool(waiting)
+    told = f"{done.stdout}{done.stderr}run python benchmarks/render.py"
+    assert done.stdout.splitlines() == ["stale: none", "not measured yet: none"], told
+    assert done.returncode == 0
 
 
 def unmeasured():
