@@ -1,13 +1,14 @@
 """Indexing that dies. The imports are paid for once: each death is that of a forked child.
 
 Reads lines of JSON {"folder", "gallery", "when", "moment", "mark"} and answers each with the number of steps taken:
-"at": die after that step, a write to disk; 0 lives. "after": die from outside after seconds. "slowly": likewise, while
-each batch takes a second and the interval between commits is the shipped one.
+"at": die after that step, a write to disk; 0 lives. "after": die from outside after seconds, or live where all was done
+before. "slowly": likewise, while each batch takes a second and the interval between commits is the shipped one.
 """
 
 import json
 import os
 import pathlib
+import select
 import signal
 import sys
 import time
@@ -84,7 +85,7 @@ def die(folder: str, gallery: str, when: str, moment: float, mark: str) -> int:
         os._exit(0)
     os.close(tells)
     if when != "at":
-        time.sleep(moment)
+        select.select([told], [], [], moment)  # what it tells at its end comes first if it lives on
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     answer = os.read(told, 20)

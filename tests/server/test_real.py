@@ -25,6 +25,7 @@ from composir.opening import find_method, load_wanted
 from composir.server.answering.engine import GalleryService
 from composir.server.settings import Settings
 
+BUSY = 5.0  # seconds that a machine which also runs other tests may add
 WORDS = ("is red", "in blue", "longer", "with a heart", "a coat")
 
 
@@ -128,7 +129,8 @@ def test_what_is_added_is_found_while_others_search_and_scroll(folder, slerp, wa
                 wardrobe.image(name).save(folder / f"{name}.png")
             index_folder(Gallery.open(tmp_path / "g"), slerp, folder, workers=0)
             pictures = len(list(folder.iterdir()))
-            wait_for(lambda count=pictures: one.get("/v1/gallery").json()["pictures"] == count)
+            seconds = wait_for(lambda count=pictures: one.get("/v1/gallery").json()["pictures"] == count)
+            assert seconds < 0.2 + BUSY, "new pictures are seen within --refresh-seconds"
             cursor = answer["cursor"]
             if cursor is None:
                 break
@@ -186,9 +188,10 @@ def test_64_clients_for_a_minute(folder, slerp, tmp_path):
 def test_every_odd_file_as_a_query_and_as_a_thumbnail(shared_data, app_with):
     """Each ends as an answer or as a refusal with a reason."""
     client = app_with(decode_seconds=10.0)
-    for path in sorted((shared_data / "hostile_images").rglob("*")):
-        if not path.is_file() or path.stat().st_size > 20_000_000:
-            continue
+    files = [path for path in sorted((shared_data / "hostile_images").rglob("*")) if path.is_file()]
+    small = [path for path in files if path.stat().st_size <= 20_000_000]  # others are refused by their size
+    assert len(small) > 400
+    for path in small:
         start = time.monotonic()
         answer = client.post("/v1/search", files={"image": path.read_bytes()}, data={"text": "in red"})
         assert answer.status_code in (200, 422), (path, answer.text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -128,6 +130,7 @@ def _truth(rows: Float16[NDArray, "N D"], asked: Float32[NDArray, "Q D"], k: int
 
 
 def _built(kind: type[System], rows: Float16[NDArray, "N D"]) -> tuple[System, float, float | None]:
+    _give_back()
     before, start = _resident(), time.perf_counter()
     try:
         system = kind(rows)
@@ -135,8 +138,16 @@ def _built(kind: type[System], rows: Float16[NDArray, "N D"]) -> tuple[System, f
         told = f"{kind.name} needs the scale extra ({error.name} is missing): pip install 'composir[scale]'"
         raise ComposirError(told) from error
     seconds = time.perf_counter() - start
+    _give_back()
     after = _resident()
     return system, seconds, None if before is None or after is None else (after - before) / 1e6
+
+
+def _give_back() -> None:
+    """Let the C library return what is free, or a system built later would be told smaller for taking it over."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None  # glibc's
+    if trim is not None:
+        trim(0)
 
 
 def _resident() -> int | None:
