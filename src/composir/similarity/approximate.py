@@ -17,7 +17,7 @@ from composir.errors import ComposirError
 from composir.similarity.nearest import Nearest, Wanted
 
 RECALL, AT = 0.99, 50
-SPARE = 2  # rows that are scored truly for each that is asked for
+SPARE = 4  # one more row is scored truly for each so many that are asked for: eight bits mistake the last few only
 SAMPLE = 200  # queries by which the number of lists is chosen
 TRAINED = 64  # vectors for each list, by which lists are laid out
 CHUNK = 65_536
@@ -63,8 +63,10 @@ class Approximate:
             return self._nearest.best(wanted, k, rows, drop)
         query = wanted.merged()
         self.index.nprobe = self.probes
-        _, found = self.index.search(query.vectors, min(len(self._nearest), SPARE * k + len(drop)))
-        chosen = np.sort(np.setdiff1d(found[0][found[0] >= 0], np.asarray(list(drop), np.int64)))
+        _, found = self.index.search(query.vectors, min(len(self._nearest), k + k // SPARE + 1 + len(drop)))
+        chosen = np.sort(found[0][found[0] >= 0])
+        if len(drop):
+            chosen = np.setdiff1d(chosen, np.asarray(list(drop), np.int64), assume_unique=True)
         scores = self._nearest.scores(query, chosen)
         order = np.argsort(-scores, kind="stable")[:k]
         return chosen[order], scores[order]
