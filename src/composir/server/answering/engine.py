@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 
 from composir.backbones.transform import Transform
@@ -114,7 +114,7 @@ class GalleryService:
             method=request.method or next(iter(stand.methods)),
             gallery_version=shelf.version,
             cursor=seal.write(replace(found.mark, digest=own)) if found.mark else None,
-            total=int(np.setdiff1d(np.arange(len(shelf)) if rows is None else rows, drop).size),
+            total=count(len(shelf), rows, drop),
             target_ranks={target: int(rank) for target, rank in zip(targets, ranks, strict=True) if rank},
             folded_among=FOLDED if request.fold else None,
         )
@@ -279,6 +279,22 @@ def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
     own = request.reference.id if request.reference and not request.keep_reference else None
     rows = {stand.shelf.rows.get(id or "") for id in (own, *request.avoid)}
     return sorted(row for row in rows if row is not None)
+
+
+def count(most: int, rows: Int[NDArray, " R"] | None, drop: Sequence[int]) -> int:
+    """How many pictures are ranked; every answer tells it, so a large gallery's rows are not listed for it.
+
+    Args:
+        most: Pictures of the gallery.
+        rows: Those that pass the filter, ascending; None for all.
+        drop: Rows of the gallery that are left out, each once; they need not be among `rows`.
+    """
+    if rows is None:
+        return most - len(drop)
+    if not len(rows) or not drop:
+        return len(rows)
+    places = np.minimum(np.searchsorted(rows, drop), len(rows) - 1)
+    return len(rows) - int((rows[places] == np.asarray(drop)).sum())
 
 
 def _hit(stand: Stand, composed: Composed, rank: int, shown: Shown) -> FoundPicture:
