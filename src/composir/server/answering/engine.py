@@ -70,12 +70,20 @@ class GalleryService:
         self._watching = threading.Thread(target=self._watch, name="composir-gallery", daemon=True)
         self._watching.start()
 
+    def state(self) -> object:
+        """See `Service.state`."""
+        return self._stand
+
+    def _at(self, state: object) -> Stand:
+        return state if isinstance(state, Stand) else self._stand
+
     def search(self, requests: Sequence[SearchRequest], clock: Clock) -> Sequence[SearchAnswer | ComposirError]:
         """See `Service.search`."""
-        stand = self._stand
         answers: dict[int, SearchAnswer | ComposirError] = {}
-        for name in dict.fromkeys(request.method for request in requests):
-            places = [place for place, request in enumerate(requests) if request.method == name]
+        together: dict[tuple[Stand, str | None], list[int]] = {}
+        for place, request in enumerate(requests):
+            together.setdefault((self._at(request.state), request.method), []).append(place)
+        for (stand, _), places in together.items():
             try:
                 composed = self._composer(stand, [requests[place] for place in places], clock)
             except ComposirError as error:
@@ -138,26 +146,26 @@ class GalleryService:
 
     @torch.inference_mode()
     def embed_pictures(
-        self, pixels: UInt8[NDArray, "N 3 S S"], method: str | None, clock: Clock
+        self, pixels: UInt8[NDArray, "N 3 S S"], method: str | None, clock: Clock, state: object = None
     ) -> Float[NDArray, "N T D"]:
         """See `Service.embed_pictures`."""
-        own = self._stand.method(method)
+        own = self._at(state).method(method)
         device = next(own.parameters()).device
         with clock("encode_image"):
             images = own.transform("gallery").normalise(torch.from_numpy(pixels).to(device))
             return own.encode_gallery(images).float().cpu().numpy()
 
-    def transform(self, side: Side, method: str | None) -> Transform:
+    def transform(self, side: Side, method: str | None, state: object = None) -> Transform:
         """See `Service.transform`."""
-        return self._stand.method(method).transform(side)
+        return self._at(state).method(method).transform(side)
 
     def side(self, request: SearchRequest) -> Side:
         """See `Service.side`."""
-        return self._composer.side(self._stand, request)
+        return self._composer.side(self._at(request.state), request)
 
     def knows(self, reference: str, request: SearchRequest) -> bool:
         """See `Service.knows`."""
-        return self._composer.knows(self._stand, reference, request)
+        return self._composer.knows(self._at(request.state), reference, request)
 
     def picture(self, id: str) -> StoredPicture:
         """See `Service.picture`."""
