@@ -145,3 +145,20 @@ def test_the_state_goes_with_pictures_to_embed(fakes, folder, app_with, make_jpe
     monkeypatch.setattr(client.service, "embed_pictures", lambda *own: seen.append(own[3]) or embed(*own))
     assert client.post("/v1/embeddings", files={"image": make_jpeg(1)}).status_code == 200
     assert seen == ["then", "then"]
+
+
+def test_encodings_are_kept_by_what_made_them(service, swap, folder):
+    """Not by an address, which another model may come to have: they are the old model's again when it is back."""
+    answered(service, into(service, Decoders()))
+    expected = answered(service, replace(into(service, Decoders()), text="is blue"))
+    own = content_id(UPLOAD)
+    assert service.knows(own, replace(ASKED, method="sum"))
+    assert service.knows(own, replace(ASKED, text=""))  # read as the gallery is, which is the same
+    swap()
+    assert not service.knows(own, ASKED)
+    editions.go_back(Folder(folder[0] / "g"))
+    service.refresh()
+    decoders = Decoders()
+    again = answered(service, replace(into(service, decoders), text="is blue"))
+    assert decoders.count == 0
+    assert told(again) == told(expected)

@@ -28,7 +28,6 @@ COMPOSED = 1024  # queries kept: the pages of one ranking are cut from one and t
 WITHOUT = 0.5  # words that must not show, against a picture
 KEEP, AVOID = 0.5, 0.125  # a picture's look
 CANCELLED = 1e-3  # of all that is weighed; what is left below that is the rounding of half precision
-JOINT = "joint"  # how a picture is read whose gallery vector is also what composes
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +59,7 @@ class Composer:
         """Whether the picture need not be decoded for this request."""
         method, side = stand.method(request.method), self.side(stand, request)
         stored = own in stand.shelf.rows and (side == "gallery" or encodes_alike(method))
-        return stored or _place(method, side, own) in self._encoded
+        return stored or _place(stand, request, side, own) in self._encoded
 
     def __call__(
         self, stand: Stand, requests: Sequence[SearchRequest], clock: Clock
@@ -131,20 +130,21 @@ class Composer:
         row = stand.shelf.rows.get(own)
         if row is not None and (side == "gallery" or encodes_alike(method)):
             return F.normalize(stand.shelf.vectors([row]).float(), dim=-1)
-        if (kept := self._encoded.get(_place(method, side, own))) is not None:
-            return kept
-        return self._encode(method, side, given, clock)
-
-    @torch.inference_mode()
-    def _encode(self, method: Method, side: Side, given: Reference, clock: Clock) -> Tensor:
-        if given.pixels is None:  # forgotten between the look and the computation
-            raise NotFoundError(f"picture {given.id} is not encoded any more; send the request again")
-        device = next(method.parameters()).device
-        pixels = method.transform(side).normalise(torch.from_numpy(np.array(given.pixels))[None].to(device))
-        with clock("encode_image"):
-            encoded = (method.encode_gallery if side == "gallery" else method.encode_reference)(pixels).float().cpu()
-        self._encoded.put(_place(method, side, str(given.id)), encoded)
+        place = _place(stand, request, side, own)
+        if (encoded := self._encoded.get(place)) is None:
+            encoded = _encode(method, side, given, clock)
+            self._encoded.put(place, encoded)
         return encoded
+
+
+@torch.inference_mode()
+def _encode(method: Method, side: Side, given: Reference, clock: Clock) -> Tensor:
+    if given.pixels is None:  # forgotten between the look and the computation
+        raise NotFoundError(f"picture {given.id} is not encoded any more; send the request again")
+    device = next(method.parameters()).device
+    pixels = method.transform(side).normalise(torch.from_numpy(np.array(given.pixels))[None].to(device))
+    with clock("encode_image"):
+        return (method.encode_gallery if side == "gallery" else method.encode_reference)(pixels).float().cpu()
 
 
 def digest(request: SearchRequest) -> str:
@@ -184,12 +184,10 @@ def check(method: Method, request: SearchRequest) -> None:
         raise ComposirError("reverse search takes no weights, 'without', keep and avoid; leave them out")
 
 
-def _place(method: Method, side: Side, own: str) -> tuple[object, ...]:
-    """Methods that share a backbone and read a picture by the same code share its encoding."""
-    name = "encode_gallery" if side == "gallery" else "encode_reference"
-    definer = next(kind for kind in type(method).__mro__ if name in vars(kind))
-    code = JOINT if encodes_alike(method) else (definer, side, id(method))
-    return (id(method.backbone), code, str(method.transform(side).spec), own)
+def _place(stand: Stand, request: SearchRequest, side: Side, own: str) -> tuple[str, str]:
+    """Methods that read a picture alike share its encoding; told by keys, for an address may come again."""
+    name = request.method or next(iter(stand.methods))
+    return (stand.gallery.manifest.key if side == "gallery" else stand.reads[name], own)
 
 
 def _still_there(stand: Stand, request: SearchRequest) -> bool:
