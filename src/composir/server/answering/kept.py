@@ -69,8 +69,8 @@ class Words:
             if not texts or any(own is not None for own in around.values()):
                 with clock("encode_text"):
                     return read(texts, before=before, **around)
-            rows = {text: kept.get((before, text)) for text in texts}
-            if fresh := [text for text, row in rows.items() if row is None]:
+            rows = {text: row for text in texts if (row := kept.get((before, text))) is not None}
+            if fresh := [text for text in dict.fromkeys(texts) if text not in rows]:
                 with clock("encode_text"):
                     for text, row in zip(fresh, read(fresh, before=before), strict=True):
                         rows[text] = row.clone()  # a view would keep the whole batch
