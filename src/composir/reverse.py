@@ -179,9 +179,16 @@ def _text_read_once(backbone: Backbone) -> Iterator[None]:
             known[key] = read(texts[:1], **around)
         return known[key].repeat(len(texts), 1)
 
+    with reading(backbone, once):
+        yield
+
+
+@contextmanager
+def reading(backbone: Backbone, read: Callable[..., Tensor]) -> Iterator[None]:
+    """Let a backbone embed texts by `read` for a time, whoever asks it; see `Backbone.embed_text` for its arguments."""
     own = vars(backbone)
     before = {name: own[name] for name in ("embed_text",) if name in own}
-    own["embed_text"] = once
+    own["embed_text"] = read
     try:
         yield
     finally:

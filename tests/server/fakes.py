@@ -48,6 +48,9 @@ class FakeService:
         self.threads: set[int] = set()
         self.encodings, self.closed, self.warmed = 0, False, threading.Event()
 
+    def state(self) -> object:
+        return None
+
     def search(self, requests: Sequence[SearchRequest], clock) -> list[SearchAnswer | ComposirError]:
         self.threads.add(threading.get_ident())
         self.batches.append(len(requests))
@@ -92,11 +95,11 @@ class FakeService:
         self._check(method)
         return np.stack([vector(text.encode()) for text in texts])[:, None]
 
-    def embed_pictures(self, pixels, method, clock):
+    def embed_pictures(self, pixels, method, clock, state=None):
         self._check(method)
         return np.stack([vector(one.tobytes()) for one in pixels])[:, None]
 
-    def transform(self, side, method) -> Transform:
+    def transform(self, side, method, state=None) -> Transform:
         self._check(method)
         return PLAIN
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 
 def test_queries_come_in_pages(client):
     first = client.get("/v1/queries", params={"count": 5}).json()
@@ -72,3 +74,17 @@ def test_judging_can_be_off(app_with, error_of):
 
 def _fields(told) -> dict:
     return {name: getattr(told, name) for name in told.__dataclass_fields__}
+
+
+def test_paths_are_looked_up_beside_the_loop(fakes, folder, app_with, monkeypatch):
+    """A large gallery maps its paths first: nobody else may wait for that."""
+    client, loop, found = app_with(), set(), set()
+    find, info = client.service.find, client.service.info
+    monkeypatch.setattr(client.service, "find", lambda path: found.add(threading.get_ident()) or find(path))
+    monkeypatch.setattr(client.service, "info", lambda: loop.add(threading.get_ident()) or info())
+    path = next(iter(client.service.files.values()))
+    assert client.get("/v1/pictures", params={"path": path}).status_code == 200
+    assert client.get("/v1/gallery").status_code == 200
+    assert loop
+    assert found
+    assert not loop & found

@@ -26,10 +26,11 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Pictures:
-    """Decoded pictures to embed; the result is (N, T, D)."""
+    """Decoded pictures to embed, and the `Service.state` that they were decoded for; the result is (N, T, D)."""
 
     pixels: UInt8[NDArray, "N 3 S S"]
     method: str | None
+    state: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +61,12 @@ def compute(service: Service, items: Sequence[Work], clock: Clock) -> list[Any]:
         for i, answer in zip(searches, service.search(list(searches.values()), clock), strict=True):
             results[i] = answer
     for kind, embed in ((Texts, _texts(service, clock)), (Pictures, _pictures(service, clock))):
-        for method in dict.fromkeys(item.method for item in items if isinstance(item, kind)):
-            places = [i for i, item in enumerate(items) if isinstance(item, kind) and item.method == method]
-            for i, result in zip(places, embed([items[i] for i in places], method), strict=True):
+        together: dict[object, list[int]] = {}
+        for i, item in enumerate(items):
+            if isinstance(item, kind):
+                together.setdefault((item.method, getattr(item, "state", None)), []).append(i)
+        for places in together.values():
+            for i, result in zip(places, embed([items[i] for i in places]), strict=True):
                 results[i] = result
     for i, item in enumerate(items):
         if isinstance(item, Warm):
@@ -70,20 +74,21 @@ def compute(service: Service, items: Sequence[Work], clock: Clock) -> list[Any]:
     return results
 
 
-Embed = Callable[[Sequence[Any], str | None], Sequence[Any]]
+Embed = Callable[[Sequence[Any]], Sequence[Any]]  # of one method, and at one state
 
 
 def _texts(service: Service, clock: Clock) -> Embed:
-    def embed(items: Sequence[Texts], method: str | None) -> Sequence[Any]:
-        vectors = service.embed_texts([text for item in items for text in item.texts], method, clock)
+    def embed(items: Sequence[Texts]) -> Sequence[Any]:
+        vectors = service.embed_texts([text for item in items for text in item.texts], items[0].method, clock)
         return _split(vectors, [len(item.texts) for item in items])
 
     return embed
 
 
 def _pictures(service: Service, clock: Clock) -> Embed:
-    def embed(items: Sequence[Pictures], method: str | None) -> Sequence[Any]:
-        vectors = service.embed_pictures(np.concatenate([item.pixels for item in items]), method, clock)
+    def embed(items: Sequence[Pictures]) -> Sequence[Any]:
+        first, pixels = items[0], np.concatenate([item.pixels for item in items])
+        vectors = service.embed_pictures(pixels, first.method, clock, first.state)
         return _split(vectors, [len(item.pixels) for item in items])
 
     return embed

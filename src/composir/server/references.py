@@ -82,9 +82,11 @@ class References:
             except ValueError as error:
                 raise ApiError(422, str(error)) from None
         own, source = await self._find(given)
+        # One state from here to the answer: the gallery's method may be another before the picture is decoded.
+        request = replace(request, state=self._service.state())
         pixels = None
         if not self._service.knows(own, request):
-            transform = self._service.transform(self._service.side(request), request.method)
+            transform = self._service.transform(self._service.side(request), request.method, request.state)
             with self._telemetry.stage("decode"):
                 pixels = await readable(self._decoders.pixels(source, transform))
         if isinstance(source, bytes):

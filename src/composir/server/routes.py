@@ -185,10 +185,11 @@ async def _embed_texts(parts: Parts, texts: tuple[str, ...], method: str | None)
 async def _embed(parts: Parts, files: list[bytes], method: str | None) -> Any:
     if not files:
         return []
-    transform = parts.service.transform("gallery", method)
+    state = parts.service.state()
+    transform = parts.service.transform("gallery", method, state)
     with parts.telemetry.stage("decode"):
         pixels = await asyncio.gather(*(parts.decoders.pixels(data, transform) for data in files))
-    return await parts.batcher(Pictures(np.stack(pixels), method))
+    return await parts.batcher(Pictures(np.stack(pixels), method, state))
 
 
 def _embedding(index: int, vector: Any, style: str) -> schema.Embedding:

@@ -84,6 +84,8 @@ class SearchRequest:
         reverse: The picture is the target; references are looked for.
         fold: Hide near-duplicates of better hits.
         targets: Ids whose ranks to tell.
+        state: What `Service.state` told when the reference was decoded or found to be known; None for what is served
+            when the request is computed.
     """
 
     reference: Reference | None = None
@@ -101,6 +103,7 @@ class SearchRequest:
     reverse: bool = False
     fold: bool = False
     targets: tuple[str, ...] = ()
+    state: object = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,14 @@ class Service(Protocol):
     answer from memory within a millisecond and may be called by other threads meanwhile.
     """
 
+    def state(self) -> object:
+        """What is served now, as one hashable thing that means something to the service alone; it may be None.
+
+        What is looked up by it is computed by it, even if another edition has taken over meanwhile: so a picture is
+        decoded, judged known and encoded by one and the same method.
+        """
+        ...
+
     def search(self, requests: Sequence[SearchRequest], clock: Clock) -> Sequence[SearchAnswer | ComposirError]:
         """Answer several queries together; an answer each, in their order, the same as if each were alone."""
         ...
@@ -208,13 +219,13 @@ class Service(Protocol):
         ...
 
     def embed_pictures(
-        self, pixels: UInt8[NDArray, "N 3 S S"], method: str | None, clock: Clock
+        self, pixels: UInt8[NDArray, "N 3 S S"], method: str | None, clock: Clock, state: object = None
     ) -> Float[NDArray, "N T D"]:
-        """Gallery vectors of pictures, decoded by `transform("gallery", method)`."""
+        """Gallery vectors of pictures, decoded by `transform("gallery", method, state)`."""
         ...
 
-    def transform(self, side: Side, method: str | None) -> Transform:
-        """How a picture is decoded for that side.
+    def transform(self, side: Side, method: str | None, state: object = None) -> Transform:
+        """How a picture is decoded for that side, at a `state`; None for now.
 
         Raises:
             NotFoundError: No such method.

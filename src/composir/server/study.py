@@ -66,7 +66,8 @@ async def pictures(
     ],
 ) -> schema.Located:
     """For links that name a picture as a report does. The path is looked up in the index; no file is opened."""
-    return schema.Located(id=parts_of(request).service.find(path))
+    # The first look makes a map of all paths, which takes as long as there are many: not on the loop.
+    return schema.Located(id=await asyncio.to_thread(parts_of(request).service.find, path))
 
 
 @router.post(

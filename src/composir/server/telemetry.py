@@ -1,4 +1,4 @@
-"""What an operator sees: Prometheus metrics of one application, and log lines as JSON, one a line."""
+"""What an operator sees: Prometheus metrics of one application, and the log as JSON or as text, an event a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from composir.server.context import request_id
+from composir.server.context import NONE, request_id
 
 LOGGER = logging.getLogger("composir.server")
 
@@ -104,11 +104,41 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=True, default=str)
 
 
+class TextLines(logging.Formatter):
+    """For people: one line with time, level, logger, message, the fields as key=value and the request id.
+
+    No control character is written as it is: what a client sends cannot forge a line or steer a terminal. The lines of
+    a traceback are indented.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one line, and a traceback below it."""
+        fields = dict(getattr(record, "fields", {}))
+        own = getattr(record, "request_id", None) or request_id.get()
+        if own != NONE:
+            fields["request_id"] = own
+        head = f"{self.formatTime(record)} {record.levelname} {record.name}: {_escaped(record.getMessage())}"
+        lines = [" ".join([head, *(f"{_escaped(str(key))}={_value(own)}" for key, own in fields.items())])]
+        if record.exc_info:
+            lines += [f"    {_escaped(line)}" for line in self.formatException(record.exc_info).split("\n")]
+        return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return "".join(own if own.isprintable() else own.encode("unicode_escape").decode() for own in text)
+
+
+def _value(value: object) -> str:
+    """A field's value; quoted where one could not see its end."""
+    text = str(value)
+    plain = text and text.isprintable() and not set(text) & set(' "\\=')
+    return text if plain or isinstance(value, int | float) else json.dumps(text, ensure_ascii=True)
+
+
 def configure_logging(style: str, level: str) -> None:
     """Send the log of the server and of uvicorn to standard error, as "json" or "text"."""
     handler = logging.StreamHandler(sys.stderr)
-    text = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(JsonLines() if style == "json" else text)
+    handler.setFormatter(JsonLines() if style == "json" else TextLines())
     for name in ("composir", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,19 +16,18 @@ from torch import Tensor
 from composir.engine import embed_words, reads_words
 from composir.errors import ComposirError
 from composir.methods.base import Method, Side
+from composir.server.answering.kept import Kept, Words
 from composir.server.answering.stand import DIRECTIONS, Stand, encodes_alike
 from composir.server.service import Clock, NotFoundError, Reference, SearchRequest
 from composir.similarity.nearest import Wanted
 
 ENCODED = 1024  # references kept
+TEXTS = 1024  # kept of each text tower, some 4 kB each
 COMPOSED = 1024  # queries kept: the pages of one ranking are cut from one and the same vector
 # How much each counts, the query counting 1: the best on val of benchmarks/steering_quality.py.
 WITHOUT = 0.5  # words that must not show, against a picture
 KEEP, AVOID = 0.5, 0.125  # a picture's look
 CANCELLED = 1e-3  # of all that is weighed; what is left below that is the rounding of half precision
-JOINT = "joint"  # how a picture is read whose gallery vector is also what composes
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,36 +43,12 @@ class Composed:
     directions: dict[str, Float[NDArray, "S D"]]
 
 
-class Kept(Generic[Value]):
-    """The most lately used values; safe to use from several threads."""
-
-    def __init__(self, count: int):
-        self._count, self._values = count, OrderedDict[object, Value]()
-        self._lock = threading.Lock()
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def get(self, key: object):
-        """The value, or None."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: object, value: Value) -> None:
-        """Keep a value, at the price of the oldest."""
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._count:
-                self._values.popitem(last=False)
-
-
 class Composer:
     """Makes of requests what is looked for; called by one thread, but for `knows`."""
 
     def __init__(self) -> None:
         self._encoded, self._composed = Kept[Tensor](ENCODED), Kept[Composed](COMPOSED)
+        self._words = Words(TEXTS)
 
     def side(self, stand: Stand, request: SearchRequest) -> Side:
         """As what a request's picture is read."""
@@ -87,7 +59,7 @@ class Composer:
         """Whether the picture need not be decoded for this request."""
         method, side = stand.method(request.method), self.side(stand, request)
         stored = own in stand.shelf.rows and (side == "gallery" or encodes_alike(method))
-        return stored or _place(method, side, own) in self._encoded
+        return stored or _place(stand, request, side, own) in self._encoded
 
     def __call__(
         self, stand: Stand, requests: Sequence[SearchRequest], clock: Clock
@@ -118,11 +90,17 @@ class Composer:
     def _compose(
         self, stand: Stand, method: Method, fresh: dict[int, tuple[SearchRequest, Tensor | None]], clock: Clock
     ) -> dict[int, Composed | ComposirError]:
+        # Also what the method reads by itself: a control that moves alone runs no text tower.
+        with self._words.read_once(method.backbone, clock):
+            return self._weigh(stand, method, fresh, clock)
+
+    def _weigh(
+        self, stand: Stand, method: Method, fresh: dict[int, tuple[SearchRequest, Tensor | None]], clock: Clock
+    ) -> dict[int, Composed | ComposirError]:
         texts = sorted({text for request, _ in fresh.values() for text in (request.text, *request.without) if text})
         words: dict[str, NDArray] = {}
         if texts and reads_words(method):
-            with clock("encode_text"):
-                words = dict(zip(texts, embed_words(method, texts).cpu().numpy(), strict=True))
+            words = dict(zip(texts, embed_words(method, texts).cpu().numpy(), strict=True))
         results: dict[int, Composed | ComposirError] = {}
         # Controls may differ from request to request; those of one kind go through the method together.
         with clock("compose"):
@@ -152,20 +130,21 @@ class Composer:
         row = stand.shelf.rows.get(own)
         if row is not None and (side == "gallery" or encodes_alike(method)):
             return F.normalize(stand.shelf.vectors([row]).float(), dim=-1)
-        if (kept := self._encoded.get(_place(method, side, own))) is not None:
-            return kept
-        return self._encode(method, side, given, clock)
-
-    @torch.inference_mode()
-    def _encode(self, method: Method, side: Side, given: Reference, clock: Clock) -> Tensor:
-        if given.pixels is None:  # forgotten between the look and the computation
-            raise NotFoundError(f"picture {given.id} is not encoded any more; send the request again")
-        device = next(method.parameters()).device
-        pixels = method.transform(side).normalise(torch.from_numpy(np.array(given.pixels))[None].to(device))
-        with clock("encode_image"):
-            encoded = (method.encode_gallery if side == "gallery" else method.encode_reference)(pixels).float().cpu()
-        self._encoded.put(_place(method, side, str(given.id)), encoded)
+        place = _place(stand, request, side, own)
+        if (encoded := self._encoded.get(place)) is None:
+            encoded = _encode(method, side, given, clock)
+            self._encoded.put(place, encoded)
         return encoded
+
+
+@torch.inference_mode()
+def _encode(method: Method, side: Side, given: Reference, clock: Clock) -> Tensor:
+    if given.pixels is None:  # forgotten between the look and the computation
+        raise NotFoundError(f"picture {given.id} is not encoded any more; send the request again")
+    device = next(method.parameters()).device
+    pixels = method.transform(side).normalise(torch.from_numpy(np.array(given.pixels))[None].to(device))
+    with clock("encode_image"):
+        return (method.encode_gallery if side == "gallery" else method.encode_reference)(pixels).float().cpu()
 
 
 def digest(request: SearchRequest) -> str:
@@ -205,12 +184,10 @@ def check(method: Method, request: SearchRequest) -> None:
         raise ComposirError("reverse search takes no weights, 'without', keep and avoid; leave them out")
 
 
-def _place(method: Method, side: Side, own: str) -> tuple[object, ...]:
-    """Methods that share a backbone and read a picture by the same code share its encoding."""
-    name = "encode_gallery" if side == "gallery" else "encode_reference"
-    definer = next(kind for kind in type(method).__mro__ if name in vars(kind))
-    code = JOINT if encodes_alike(method) else (definer, side, id(method))
-    return (id(method.backbone), code, str(method.transform(side).spec), own)
+def _place(stand: Stand, request: SearchRequest, side: Side, own: str) -> tuple[str, str]:
+    """Methods that read a picture alike share its encoding; told by keys, for an address may come again."""
+    name = request.method or next(iter(stand.methods))
+    return (stand.gallery.manifest.key if side == "gallery" else stand.reads[name], own)
 
 
 def _still_there(stand: Stand, request: SearchRequest) -> bool:

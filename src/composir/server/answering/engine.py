@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 
 from composir.backbones.transform import Transform
@@ -70,12 +70,20 @@ class GalleryService:
         self._watching = threading.Thread(target=self._watch, name="composir-gallery", daemon=True)
         self._watching.start()
 
+    def state(self) -> object:
+        """See `Service.state`."""
+        return self._stand
+
+    def _at(self, state: object) -> Stand:
+        return state if isinstance(state, Stand) else self._stand
+
     def search(self, requests: Sequence[SearchRequest], clock: Clock) -> Sequence[SearchAnswer | ComposirError]:
         """See `Service.search`."""
-        stand = self._stand
         answers: dict[int, SearchAnswer | ComposirError] = {}
-        for name in dict.fromkeys(request.method for request in requests):
-            places = [place for place, request in enumerate(requests) if request.method == name]
+        together: dict[tuple[Stand, str | None], list[int]] = {}
+        for place, request in enumerate(requests):
+            together.setdefault((self._at(request.state), request.method), []).append(place)
+        for (stand, _), places in together.items():
             try:
                 composed = self._composer(stand, [requests[place] for place in places], clock)
             except ComposirError as error:
@@ -114,7 +122,7 @@ class GalleryService:
             method=request.method or next(iter(stand.methods)),
             gallery_version=shelf.version,
             cursor=seal.write(replace(found.mark, digest=own)) if found.mark else None,
-            total=int(np.setdiff1d(np.arange(len(shelf)) if rows is None else rows, drop).size),
+            total=count(len(shelf), rows, drop),
             target_ranks={target: int(rank) for target, rank in zip(targets, ranks, strict=True) if rank},
             folded_among=FOLDED if request.fold else None,
         )
@@ -138,26 +146,26 @@ class GalleryService:
 
     @torch.inference_mode()
     def embed_pictures(
-        self, pixels: UInt8[NDArray, "N 3 S S"], method: str | None, clock: Clock
+        self, pixels: UInt8[NDArray, "N 3 S S"], method: str | None, clock: Clock, state: object = None
     ) -> Float[NDArray, "N T D"]:
         """See `Service.embed_pictures`."""
-        own = self._stand.method(method)
+        own = self._at(state).method(method)
         device = next(own.parameters()).device
         with clock("encode_image"):
             images = own.transform("gallery").normalise(torch.from_numpy(pixels).to(device))
             return own.encode_gallery(images).float().cpu().numpy()
 
-    def transform(self, side: Side, method: str | None) -> Transform:
+    def transform(self, side: Side, method: str | None, state: object = None) -> Transform:
         """See `Service.transform`."""
-        return self._stand.method(method).transform(side)
+        return self._at(state).method(method).transform(side)
 
     def side(self, request: SearchRequest) -> Side:
         """See `Service.side`."""
-        return self._composer.side(self._stand, request)
+        return self._composer.side(self._at(request.state), request)
 
     def knows(self, reference: str, request: SearchRequest) -> bool:
         """See `Service.knows`."""
-        return self._composer.knows(self._stand, reference, request)
+        return self._composer.knows(self._at(request.state), reference, request)
 
     def picture(self, id: str) -> StoredPicture:
         """See `Service.picture`."""
@@ -279,6 +287,22 @@ def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
     own = request.reference.id if request.reference and not request.keep_reference else None
     rows = {stand.shelf.rows.get(id or "") for id in (own, *request.avoid)}
     return sorted(row for row in rows if row is not None)
+
+
+def count(most: int, rows: Int[NDArray, " R"] | None, drop: Sequence[int]) -> int:
+    """How many pictures are ranked; every answer tells it, so a large gallery's rows are not listed for it.
+
+    Args:
+        most: Pictures of the gallery.
+        rows: Those that pass the filter, ascending; None for all.
+        drop: Rows of the gallery that are left out, each once; they need not be among `rows`.
+    """
+    if rows is None:
+        return most - len(drop)
+    if not len(rows) or not drop:
+        return len(rows)
+    places = np.minimum(np.searchsorted(rows, drop), len(rows) - 1)
+    return len(rows) - int((rows[places] == np.asarray(drop)).sum())
 
 
 def _hit(stand: Stand, composed: Composed, rank: int, shown: Shown) -> FoundPicture:

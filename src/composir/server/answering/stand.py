@@ -38,6 +38,8 @@ class Stand:
         shelf: Its pictures.
         methods: By name, the default first; all of the gallery's key.
         references: For each method, the pictures as references: reverse search asks them.
+        reads: For each method, the fingerprint of what it makes of a picture as a reference: the gallery's key where
+            that is its gallery vector.
         infos: What is told of the methods.
         base: Finds the best rows of what was read at once; approximate from `approximate_from` pictures on.
     """
@@ -46,6 +48,7 @@ class Stand:
     shelf: Shelf
     methods: dict[str, Method]
     references: dict[str, References]
+    reads: dict[str, str]
     infos: tuple[MethodInfo, ...]
     base: Nearest | Approximate
     approximate_from: int
@@ -79,17 +82,18 @@ class Stand:
         first = next(iter(loaded.values()))
         for name, method in untrained(first.backbone, gallery.manifest.key).items():
             loaded.setdefault(name, on_device(method, str(next(first.parameters()).device)).eval())
-        return cls._of(gallery, loaded, approximate_from)
+        reads = {name: _reads(method, gallery.manifest.key) for name, method in loaded.items()}
+        return cls._of(gallery, loaded, reads, approximate_from)
 
     @classmethod
-    def _of(cls, gallery: Gallery, loaded: dict[str, Method], approximate_from: int) -> Stand:
+    def _of(cls, gallery: Gallery, loaded: dict[str, Method], reads: dict[str, str], approximate_from: int) -> Stand:
         shelf = Shelf.load(gallery)
         # Made now, not by the first request. Several vectors a picture are always searched exactly.
         lists = len(shelf) >= approximate_from and shelf.each == 1
         base = Approximate(shelf.base.nearest) if lists else shelf.base.nearest
         infos = [replace(_info(gallery, name, own), default=not i) for i, (name, own) in enumerate(loaded.items())]
         references = _references(gallery, shelf, loaded)
-        return cls(gallery, shelf, loaded, references, tuple(infos), base, approximate_from)
+        return cls(gallery, shelf, loaded, references, reads, tuple(infos), base, approximate_from)
 
     @cached_property
     def searcher(self) -> Nearest | Approximate | Joined:
@@ -100,7 +104,7 @@ class Stand:
         """The same methods over the gallery as it is now; what was only added to is not read again."""
         grown = self.shelf.grown(self.gallery)
         if grown is None:
-            return self._of(self.gallery, self.methods, self.approximate_from)
+            return self._of(self.gallery, self.methods, self.reads, self.approximate_from)
         return replace(self, shelf=grown, references=_references(self.gallery, grown, self.methods))
 
     def method(self, name: str | None) -> Method:
@@ -145,6 +149,13 @@ def _info(gallery: Gallery, name: str, method: Method) -> MethodInfo:
         words_alone=words,
         title=f"{method.name} from {origin.run or origin.path.name}" if origin else method.name,
     )
+
+
+def _reads(method: Method, key: str) -> str:
+    if encodes_alike(method):
+        return key
+    # The joint space tells the gallery's key for both sides, whatever their transforms.
+    return f"{method.reference_key()} {method.transform('reference').spec}"
 
 
 def encodes_alike(method: Method) -> bool:
