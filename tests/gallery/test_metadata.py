@@ -211,12 +211,31 @@ def test_metadata_follows_its_file(indexed, tmp_path):
     report, shelf = run()
     assert (report.encoded, report.described, len(shelf.columns.rows("price = 5"))) == (0, 6, 6)
     assert shelf.version != version
+    assert not report.metadata_kept
     (folder / "metadata.csv").unlink()
     report, shelf = run()
-    assert (report.described, report.pointless, shelf.columns.types) == (0, (), {})
+    assert (report.described, report.metadata_kept, shelf.columns.types) == (6, True, {"price": "integer"})
+    assert len(shelf.columns.rows("price = 5")) == 6
     (tmp_path / "else.jsonl").write_text(json.dumps({"path": names[0], "brand": "x"}))
     report, shelf = run(metadata=tmp_path / "else.jsonl")
     assert (report.files, report.described, shelf.columns.types) == (6, 1, {"brand": "text"})
+
+
+def test_metadata_is_dropped_by_order_alone(indexed, tmp_path):
+    folder, run = indexed
+    shop = tmp_path / "shop.csv"
+    shop.write_text("file_name,price\n" + "".join(f"{path.name},3\n" for path in folder.iterdir()))
+    assert run(metadata=shop)[0].described == 6
+    report, shelf = run()
+    assert (report.described, report.metadata_kept, shelf.columns.types) == (6, True, {"price": "integer"})
+    with pytest.raises(DataError, match="leave out one of the two"):
+        run(metadata=shop, drop_metadata=True)
+    (folder / "metadata.csv").write_bytes(shop.read_bytes())
+    report, shelf = run(drop_metadata=True)  # nor is what lies in the folder read, or taken for a picture
+    assert (report.files, report.described, report.metadata_kept, shelf.columns.types) == (6, 0, False, {})
+    (folder / "metadata.csv").unlink()
+    report, shelf = run()
+    assert (report.described, report.metadata_kept, shelf.columns.types) == (0, False, {})
 
 
 def test_malformed_metadata_is_told_before_anything_is_encoded(indexed):

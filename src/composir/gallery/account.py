@@ -34,6 +34,7 @@ class Report:
         kept: Paths in such folders, counted nowhere else.
         described: Indexed files that metadata tells something of.
         pointless: Rows of metadata that name no indexed file.
+        metadata_kept: Whether the metadata is an earlier run's: this one was given none and found none.
         seconds: Wall-clock time.
     """
 
@@ -53,11 +54,19 @@ class Report:
     kept: int
     described: int
     pointless: tuple[str, ...]
+    metadata_kept: bool
     seconds: float
 
 
 def account(
-    gallery: Gallery, scan: Scan, before: Mapping[str, FileRow], kept: Collection[str], *, encoded: int, seconds: float
+    gallery: Gallery,
+    scan: Scan,
+    before: Mapping[str, FileRow],
+    kept: Collection[str],
+    *,
+    encoded: int,
+    seconds: float,
+    metadata_kept: bool,
 ) -> Report:
     """Compare what the gallery holds now with what was found and with what it held before.
 
@@ -97,6 +106,7 @@ def account(
         kept=len(kept),
         described=len(told) - len(pointless),
         pointless=pointless,
+        metadata_kept=metadata_kept,
         seconds=round(seconds, 3),
     )
 
