@@ -221,6 +221,20 @@ def test_metadata_follows_its_file(indexed, tmp_path):
     assert (report.files, report.described, shelf.columns.types) == (6, 1, {"brand": "text"})
 
 
+def test_a_copy_that_is_described_describes_its_picture(indexed):
+    folder, run = indexed
+    names = sorted(path.name for path in folder.iterdir())
+    for name, copies in ((names[0], ("z.png", "y.png")), (names[1], ("x.png",))):
+        for copy in copies:
+            (folder / copy).write_bytes((folder / name).read_bytes())
+    rows = [("z.png", 1), ("y.png", 2), (names[1], 3), ("x.png", 4), (names[2], 5)]
+    (folder / "metadata.csv").write_text("file_name,price\n" + "".join(f"{name},{price}\n" for name, price in rows))
+    shelf = run()[1]
+    prices = {shelf.paths[row][0]: shelf.columns.of_row(row)["price"] for row in range(len(shelf))}
+    assert prices == {names[0]: 2, names[1]: 3, names[2]: 5, names[3]: None, names[4]: None, names[5]: None}
+    assert [shelf.paths[row] for row in shelf.columns.rows("price = 2")] == [(names[0], "y.png", "z.png")]
+
+
 def test_metadata_is_dropped_by_order_alone(indexed, tmp_path):
     folder, run = indexed
     shop = tmp_path / "shop.csv"
