@@ -83,6 +83,47 @@ def test_an_edition_of_older_contents_is_not_swapped_in(indexed):
     call("gallery", "swap", path)
 
 
+def test_going_back_to_an_older_edition_says_what_it_lacks(indexed, pictures, cli):
+    folder, path = indexed
+    call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call("gallery", "swap", path)
+    assert cli("gallery", "rollback", path).err == ""
+    call("gallery", "swap", path)
+    pictures(["zzz.png"], seed=99)
+    (folder / "metadata.csv").write_text("file_name,price\n000.png,4\n")
+    call("index", folder, "--gallery", path, "--workers", 0)
+    back = cli("gallery", "rollback", path)
+    assert (back.code, "edition . now" in back.out) == (0, True)
+    assert back.err == (
+        "it differs from the one that was read before in 1 files, e.g. 'zzz.png' and in its metadata; bring it up to "
+        f"date: composir index {folder} --gallery {path} --metadata FILE\n"
+    )
+
+
+def test_going_back_works_when_the_present_edition_is_damaged(indexed, cli):
+    folder, path = indexed
+    call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call("gallery", "swap", path)
+    for manifest in path.glob("editions/*/gallery.json"):
+        manifest.write_text("{")
+    back = cli("gallery", "rollback", path)
+    assert (back.code, "edition . now" in back.out) == (0, True)
+    assert "it cannot be told whether the two editions hold the same" in back.err
+
+
+def test_an_edition_with_other_metadata_is_not_swapped_in(indexed, tmp_path):
+    folder, path = indexed
+    (tmp_path / "shop.csv").write_text("file_name,price\n000.png,4\n")
+    (folder / "metadata.csv").unlink()
+    call("index", folder, "--gallery", path, "--workers", 0, "--metadata", tmp_path / "shop.csv")
+    beside = ("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call(*beside)
+    with pytest.raises(GalleryError, match=r"in its metadata; finish it: .* --beside .* --metadata FILE$"):
+        call("gallery", "swap", path)
+    call(*beside, "--metadata", tmp_path / "shop.csv")
+    call("gallery", "swap", path)
+
+
 def test_an_edition_that_is_not_there_is_told(indexed, pictures, tmp_path):
     folder, path = indexed
     with pytest.raises(GalleryError, match="no other editions to swap to; there are: none"):
