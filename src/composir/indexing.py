@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def index_folder(
         stays = described is None and bool(gallery.metadata_origin())
         seconds = time.monotonic() - began
         report = account(gallery, scan, before, hidden, encoded=run.encoded, seconds=seconds, metadata_kept=stays)
-        gallery.write_skipped(report.skipped)
+        _keep_books(gallery, report)
         Shelf.keep(gallery)
     return report
 
@@ -134,6 +135,13 @@ def _described(root: Path, given: Path | None, drop: bool) -> Path | None:
 def _replace_metadata(gallery: Gallery, fresh: Metadata | None) -> None:
     if fresh is not None:
         gallery.replace_metadata(fresh.table, fresh.origin)
+
+
+def _keep_books(gallery: Gallery, report: Report) -> None:
+    """Beside the tables, for whoever did not see the run; the skipped ones in a file of their own, as before."""
+    gallery.write_skipped(report.skipped)
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    gallery.write_report({"ended": ended, **report.told(), "skipped": len(report.skipped)})
 
 
 def _encode_fresh(

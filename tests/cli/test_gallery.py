@@ -41,6 +41,22 @@ def test_info_tells_what_is_there(indexed):
     assert "price (number)" in plain
 
 
+def test_info_tells_the_last_run(indexed):
+    folder, path = indexed
+    (folder / "000.png").rename(folder / "moved.png")
+    (folder / "001.png").unlink()
+    report = json.loads(call("index", folder, "--gallery", path, "--workers", 0, "--json"))
+    last = json.loads(call("gallery", "info", path, "--json"))["last run"]
+    assert (last["added"], last["unchanged"], last["moved"], last["removed"], last["skipped"]) == (0, 2, 1, 1, 1)
+    assert json.loads((path / "report.json").read_text()) == last == {**report, "skipped": 1, "ended": last["ended"]}
+    counts = "0 added, 0 edited, 1 moved, 0 copied, 1 removed, 2 unchanged, 1 skipped, 0 encoded"
+    assert f"{last['ended']}: {counts}" in call("gallery", "info", path)
+    for content in (None, "{", "[]", "{}"):  # an older gallery's, or a damaged one
+        (path / "report.json").unlink() if content is None else (path / "report.json").write_text(content)
+        assert json.loads(call("gallery", "info", path, "--json"))["last run"] == {}
+        assert "last run        -" in call("gallery", "info", path)
+
+
 def test_another_model_is_built_beside_and_swapped_and_taken_back(indexed):
     folder, path = indexed
     old = Gallery.open(path).manifest.key

@@ -42,6 +42,8 @@ def info(gallery: Where, *, json: Json = False) -> None:
             for edition, own in value.items():
                 mark = "  (read)" if edition == pointer.current else ""
                 typer.echo(f"{'edition':<16}{edition}: key {own['key']}, {own['method']} on {own['backbone']}{mark}")
+        elif name == "last run":
+            typer.echo(f"{name:<16}{_last_run(value)}")
         elif name not in ("edition", "read before"):
             shown = ", ".join(f"{k} ({v})" for k, v in value.items()) if isinstance(value, dict) else value
             typer.echo(f"{name:<16}{f'{shown:,}' if isinstance(shown, int) else shown or '-'}")
@@ -150,6 +152,7 @@ def _tell_stale(gallery: str, left: Place, now: Place) -> None:
 
 
 def _described(opened: Gallery) -> dict[str, Any]:
+    from composir.gallery.account import last_report
     from composir.gallery.columns import Columns
 
     own, rows = opened.manifest, opened.files()
@@ -166,9 +169,17 @@ def _described(opened: Gallery) -> dict[str, Any]:
         "checkpoint": own.checkpoint,
         "vectors": f"{own.vectors} x {own.dim}, half precision",
         "search": "exact, filtered or not; a server searches in part from approximate_from pictures on",
+        "last run": last_report(opened),
         "columns": Columns.of(opened.metadata(), []).types,
         "on disk": f"{count:,} files, {size / 1e6:,.1f} MB",
     }
+
+
+def _last_run(told: dict[str, Any]) -> str:
+    """In a line; "-" for a gallery whose runs did not write a report yet."""
+    fates = ("added", "edited", "moved", "copied", "removed", "unchanged", "skipped", "encoded")
+    counts = ", ".join(f"{told[name]:,} {name}" for name in fates if isinstance(told.get(name), int))
+    return f"{told.get('ended', '')}: {counts}" if counts else "-"
 
 
 def _manifest(place: Place) -> Any:

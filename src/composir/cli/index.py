@@ -145,10 +145,8 @@ def _spelled(arguments: Mapping[str, Any]) -> str:
 
 def _as_json(report: Report) -> str:
     import json
-    from dataclasses import asdict
 
-    skipped = [{"path": row.path, "reason": row.reason, "detail": row.detail} for row in report.skipped]
-    return json.dumps({**asdict(report), "skipped": skipped}, indent=2)
+    return json.dumps(report.told(), indent=2)
 
 
 def _as_text(report: Report, gallery: Gallery) -> str:

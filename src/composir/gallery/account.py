@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from composir.errors import GalleryError
 from composir.gallery.scan import FileRow, Scan
-from composir.gallery.store import Gallery
+from composir.gallery.store import REPORT, Gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,20 @@ class Report:
     pointless: tuple[str, ...]
     metadata_kept: bool
     seconds: float
+
+    def told(self) -> dict[str, Any]:
+        """For JSON."""
+        skipped = [{"path": row.path, "reason": row.reason, "detail": row.detail} for row in self.skipped]
+        return {**asdict(self), "skipped": skipped}
+
+
+def last_report(gallery: Gallery) -> dict[str, Any]:
+    """What the last run wrote of itself; nothing where none has ended yet, or what it wrote cannot be read."""
+    try:
+        told = json.loads(gallery.place.read(REPORT) or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def account(
