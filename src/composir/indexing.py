@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def index_folder(
     verify: bool = False,
     new_root: bool = False,
     metadata: Path | None = None,
+    drop_metadata: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> Report:
     """Make the gallery hold what the folder holds; nothing in the folder is changed.
@@ -91,22 +93,23 @@ def index_folder(
         verify: Check every stored vector first and encode damaged ones again.
         new_root: Allow another folder although the one indexed before still exists.
         metadata: A CSV or JSONL file with typed columns for the pictures, by their `file_name` below `root`; None =
-            the metadata.csv or metadata.jsonl in `root`, if there is one. It is no picture and is not counted.
+            the metadata.csv or metadata.jsonl in `root`, else what an earlier run brought. It is no picture.
+        drop_metadata: Read none and forget what an earlier run brought.
         progress: Told after each batch and each commit.
 
     Raises:
         GalleryError: Foreign key, another writer, another folder, a folder that lost all its files.
-        DataError: `root` is no folder, or the metadata cannot be read.
+        DataError: `root` is no folder, the metadata cannot be read, or it is both named and to be dropped.
     """
     began = time.monotonic()
-    root, described = _folder(root), find_metadata(_folder(root), metadata)
+    root, described = _folder(root), _described(_folder(root), metadata, drop_metadata)
     if workers != 0:
         prepare()
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
         _remember(gallery, method, follow_symlinks)
-        fresh_metadata = _changed_metadata(gallery, described)
+        fresh_metadata = _changed_metadata(gallery, described, drop_metadata)
         if verify:
             _drop_damaged(gallery)
         before = gallery.files()
@@ -114,12 +117,31 @@ def index_folder(
         run = _Run(gallery, before, retry_skipped, progress)
         _encode_fresh(run, method, root, run.changed(scan), batch_size=batch_size, workers=workers)
         hidden = run.finish(scan)
-        if fresh_metadata is not None:
-            gallery.replace_metadata(fresh_metadata.table, fresh_metadata.origin)
-        report = account(gallery, scan, before, hidden, encoded=run.encoded, seconds=time.monotonic() - began)
-        gallery.write_skipped(report.skipped)
+        _replace_metadata(gallery, fresh_metadata)
+        stays = described is None and bool(gallery.metadata_origin())
+        seconds = time.monotonic() - began
+        report = account(gallery, scan, before, hidden, encoded=run.encoded, seconds=seconds, metadata_kept=stays)
+        _keep_books(gallery, report)
         Shelf.keep(gallery)
     return report
+
+
+def _described(root: Path, given: Path | None, drop: bool) -> Path | None:
+    if given is not None and drop:
+        raise DataError(f"{given}: it is to be read, and all metadata to be dropped; leave out one of the two")
+    return find_metadata(root, given)
+
+
+def _replace_metadata(gallery: Gallery, fresh: Metadata | None) -> None:
+    if fresh is not None:
+        gallery.replace_metadata(fresh.table, fresh.origin)
+
+
+def _keep_books(gallery: Gallery, report: Report) -> None:
+    """Beside the tables, for whoever did not see the run; the skipped ones in a file of their own, as before."""
+    gallery.write_skipped(report.skipped)
+    ended = datetime.now(UTC).isoformat(timespec="seconds")
+    gallery.write_report({"ended": ended, **report.told(), "skipped": len(report.skipped)})
 
 
 def _encode_fresh(
@@ -155,10 +177,15 @@ def _walk(gallery: Gallery, root: Path, follow_symlinks: bool, described: Path |
     return scan
 
 
-def _changed_metadata(gallery: Gallery, path: Path | None) -> Metadata | None:
-    """What is to be stored, read before anything is encoded: a malformed file is told at once."""
-    if path is None:
+def _changed_metadata(gallery: Gallery, path: Path | None, drop: bool) -> Metadata | None:
+    """What is to be stored, read before anything is encoded: a malformed file is told at once.
+
+    No file is no order to forget: a nightly run that does not repeat --metadata would have the columns vanish.
+    """
+    if drop:
         return Metadata(NO_METADATA, "") if gallery.metadata_origin() else None
+    if path is None:
+        return None
     return read_metadata(path) if origin_of(path) != gallery.metadata_origin() else None
 
 

@@ -41,6 +41,22 @@ def test_info_tells_what_is_there(indexed):
     assert "price (number)" in plain
 
 
+def test_info_tells_the_last_run(indexed):
+    folder, path = indexed
+    (folder / "000.png").rename(folder / "moved.png")
+    (folder / "001.png").unlink()
+    report = json.loads(call("index", folder, "--gallery", path, "--workers", 0, "--json"))
+    last = json.loads(call("gallery", "info", path, "--json"))["last run"]
+    assert (last["added"], last["unchanged"], last["moved"], last["removed"], last["skipped"]) == (0, 2, 1, 1, 1)
+    assert json.loads((path / "report.json").read_text()) == last == {**report, "skipped": 1, "ended": last["ended"]}
+    counts = "0 added, 0 edited, 1 moved, 0 copied, 1 removed, 2 unchanged, 1 skipped, 0 encoded"
+    assert f"{last['ended']}: {counts}" in call("gallery", "info", path)
+    for content in (None, "{", "[]", "{}"):  # an older gallery's, or a damaged one
+        (path / "report.json").unlink() if content is None else (path / "report.json").write_text(content)
+        assert json.loads(call("gallery", "info", path, "--json"))["last run"] == {}
+        assert "last run        -" in call("gallery", "info", path)
+
+
 def test_another_model_is_built_beside_and_swapped_and_taken_back(indexed):
     folder, path = indexed
     old = Gallery.open(path).manifest.key
@@ -80,6 +96,47 @@ def test_an_edition_of_older_contents_is_not_swapped_in(indexed):
     with pytest.raises(GalleryError, match=r"differs from the present one in 2 files, e\.g\. '000\.png'; finish it"):
         call("gallery", "swap", path)
     call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call("gallery", "swap", path)
+
+
+def test_going_back_to_an_older_edition_says_what_it_lacks(indexed, pictures, cli):
+    folder, path = indexed
+    call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call("gallery", "swap", path)
+    assert cli("gallery", "rollback", path).err == ""
+    call("gallery", "swap", path)
+    pictures(["zzz.png"], seed=99)
+    (folder / "metadata.csv").write_text("file_name,price\n000.png,4\n")
+    call("index", folder, "--gallery", path, "--workers", 0)
+    back = cli("gallery", "rollback", path)
+    assert (back.code, "edition . now" in back.out) == (0, True)
+    assert back.err == (
+        "it differs from the one that was read before in 1 files, e.g. 'zzz.png' and in its metadata; bring it up to "
+        f"date: composir index {folder} --gallery {path} --metadata FILE\n"
+    )
+
+
+def test_going_back_works_when_the_present_edition_is_damaged(indexed, cli):
+    folder, path = indexed
+    call("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call("gallery", "swap", path)
+    for manifest in path.glob("editions/*/gallery.json"):
+        manifest.write_text("{")
+    back = cli("gallery", "rollback", path)
+    assert (back.code, "edition . now" in back.out) == (0, True)
+    assert "it cannot be told whether the two editions hold the same" in back.err
+
+
+def test_an_edition_with_other_metadata_is_not_swapped_in(indexed, tmp_path):
+    folder, path = indexed
+    (tmp_path / "shop.csv").write_text("file_name,price\n000.png,4\n")
+    (folder / "metadata.csv").unlink()
+    call("index", folder, "--gallery", path, "--workers", 0, "--metadata", tmp_path / "shop.csv")
+    beside = ("index", folder, "--gallery", path, "--beside", "--backbone", "siglip-tiny", "--workers", 0)
+    call(*beside)
+    with pytest.raises(GalleryError, match=r"in its metadata; finish it: .* --beside .* --metadata FILE$"):
+        call("gallery", "swap", path)
+    call(*beside, "--metadata", tmp_path / "shop.csv")
     call("gallery", "swap", path)
 
 

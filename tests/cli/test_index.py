@@ -49,6 +49,18 @@ def test_an_empty_folder_is_told_and_its_gallery_has_no_answers(cli, tmp_path):
     assert json.loads(cli("search", "--gallery", tmp_path / "g", "--text", "red", "--json").out) == []
 
 
+def test_metadata_that_is_kept_is_told_and_dropped_by_a_flag(cli, pictures, tmp_path):
+    root, shop = pictures(2), tmp_path / "shop.csv"
+    shop.write_text("file_name,price\n000.png,3\n")
+    made = ("index", root, "--gallery", tmp_path / "g", "--workers", 0)
+    assert "metadata of 1 files\n" in cli(*made, "--backbone", "clip-tiny", "--metadata", shop).out
+    assert "metadata of 1 files, kept from an earlier run: no file was given or found; --no-metadata" in cli(*made).out
+    both = cli(*made, "--metadata", shop, "--no-metadata")
+    assert (both.code, "leave out one of the two" in both.err) == (1, True)
+    assert "metadata" not in cli(*made, "--no-metadata").out
+    assert Gallery.open(tmp_path / "g").metadata().column_names == ["path"]
+
+
 def test_a_long_list_of_skipped_files_is_cut_on_the_screen_only(cli, pictures, tmp_path):
     root = pictures(1)
     for i in range(25):

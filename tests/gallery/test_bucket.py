@@ -21,6 +21,7 @@ from composir.cli.main import app
 from composir.engine import Engine
 from composir.errors import GalleryError
 from composir.gallery import bucket, editions, kept, part
+from composir.gallery.account import last_report
 from composir.gallery.place import Folder, place_of
 from composir.gallery.scan import FileRow, Stamp
 from composir.gallery.search import Shelf
@@ -83,6 +84,7 @@ def test_it_holds_what_a_gallery_on_disk_holds(uri, tmp_path, tiny_method, pictu
     first.rename(first.with_name("moved.png"))
     again = index_folder(there, tiny_method, folder, workers=0)
     assert (again.encoded, again.moved) == (0, 1)
+    assert last_report(there)["moved"] == 1
     assert not there.damaged()
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
+import re
+import sys
+import time
 from unittest import mock
 
 import lancedb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +19,8 @@ from hypothesis import strategies as st
 from composir.errors import ComposirError
 from composir.gallery import columns as columns_of_gallery
 from composir.gallery.columns import Columns, JoinedColumns
-from composir.gallery.filters import passing
+from composir.gallery.filters import passing, reader
+from composir.gallery.filters.like import CASED, folded, matcher, regex
 from composir.gallery.filters.reader import DEEPEST, LONGEST
 
 TYPES = {"price": pa.float64(), "n": pa.int64(), "sold": pa.bool_(), "Brand Name": pa.string()}
@@ -91,7 +96,14 @@ ROWS = [
         ("sold + 1 = 2", r"\+ takes a number"),
         ("prise < 2", "no column is called 'prise'; did you mean 'price'?"),
         ("n + 9223372036854775807 > 0", "grow beyond 64 bits"),
-        ("`Brand Name` ILIKE '" + "é_" * 4000 + "'", None),
+        ("`Brand Name` LIKE '%a" + "_" * 33 + "b%'", "a pattern with 33 of '_' found; .* 32 of '_', and .* 128 char"),
+        ("`Brand Name` ILIKE '" + "é_" * 4000 + "'", "a pattern with 4,000 of '_' found"),
+        ("`Brand Name` LIKE '" + "a" * 128 + "_'", "a pattern of 129 characters with '_' found"),
+        (" OR ".join(["`Brand Name` LIKE 'a'"] * 17), "more than 16 LIKEs and ILIKEs found"),
+        ("`Brand Name` ILIKE '" + "é" * 8000 + "'", None),
+        ("`Brand Name` LIKE '%" + "\\_" * 4000 + "%'", None),
+        ("`Brand Name` LIKE '" + "a" * 96 + "_" * 32 + "'", None),
+        (" OR ".join(["`Brand Name` LIKE 'q'"] * 16), None),
     ],
 )
 def test_nothing_else_is_read(where, told):
@@ -394,12 +406,45 @@ rows_of_all_kinds = st.fixed_dictionaries(
 )
 
 
+@settings(max_examples=400, deadline=None)
+@given(st.text("aB%_\\", max_size=8), st.text("abAB_%\\\n", max_size=12), st.booleans())
+def test_like_is_a_slow_walk_through_the_text(pattern, text, loose):
+    fold = str.lower if loose else str
+    assert matcher(pattern, loose)(text) is like(fold(text), fold(pattern))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text("aςσΣſskKK%_ıİiẞß", max_size=4), st.lists(st.text("aAςσΣſskKKıİiIẞß", max_size=4), max_size=8))
+def test_capitals_are_those_of_the_regular_expressions(pattern, texts):
+    found = pc.match_substring_regex(pa.array(texts, pa.string()), regex(pattern), ignore_case=True)
+    assert [matcher(pattern, True)(text) for text in texts] == found.to_pylist()
+
+
+def test_letters_are_folded_as_by_the_regular_expressions():
+    cased = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    cased = [one for one in cased if one.lower() != one or one.upper() != one or one.casefold() != one]
+    assert max(map(ord, cased)) < CASED
+    for letter in cased:
+        others = [letter.lower(), letter.upper(), letter.title(), letter.casefold(), "ſ", "s", "\u0390", "\u03b0", "ﬆ"]
+        found = pc.match_substring_regex(pa.array(others), rf"\A{re.escape(letter)}\z", ignore_case=True)
+        assert [folded(other) == folded(letter) for other in others] == found.to_pylist(), letter
+
+
+def test_a_pattern_takes_time_by_the_text_alone():
+    texts = ["a" * 20_000] * 10  # and each piece stands nearly everywhere
+    for pattern in ("%" + "a" * 4999 + "b%", "%" + "a_" * 32 + "b%", "%a%" * 1500 + "b", "%" + "aab%" * 1200):
+        passes = matcher(pattern, True)
+        began = time.process_time()
+        assert not any(passes(text) for text in texts)
+        assert time.process_time() - began < 1  # some hundredths; RE2 takes seconds to minutes
+
+
 @settings(max_examples=150, deadline=None)
 @given(expressions, st.lists(rows_of_all_kinds, max_size=8), st.integers(0, 8))
 def test_a_filter_is_a_slow_loop_over_the_rows(expression, rows, count):
     where, value = expression
     expected = [i for i, row in enumerate(rows) if value(row) is True]
-    with mock.patch.object(passing, "SLICE", 3):
+    with mock.patch.object(passing, "SLICE", 3), mock.patch.object(reader, "MOST_LIKES", 1000):
         assert made(rows).rows(where).tolist() == expected
     # Of a gallery and what was added to it, too.
     count = min(count, len(rows))

@@ -211,12 +211,45 @@ def test_metadata_follows_its_file(indexed, tmp_path):
     report, shelf = run()
     assert (report.encoded, report.described, len(shelf.columns.rows("price = 5"))) == (0, 6, 6)
     assert shelf.version != version
+    assert not report.metadata_kept
     (folder / "metadata.csv").unlink()
     report, shelf = run()
-    assert (report.described, report.pointless, shelf.columns.types) == (0, (), {})
+    assert (report.described, report.metadata_kept, shelf.columns.types) == (6, True, {"price": "integer"})
+    assert len(shelf.columns.rows("price = 5")) == 6
     (tmp_path / "else.jsonl").write_text(json.dumps({"path": names[0], "brand": "x"}))
     report, shelf = run(metadata=tmp_path / "else.jsonl")
     assert (report.files, report.described, shelf.columns.types) == (6, 1, {"brand": "text"})
+
+
+def test_a_copy_that_is_described_describes_its_picture(indexed):
+    folder, run = indexed
+    names = sorted(path.name for path in folder.iterdir())
+    for name, copies in ((names[0], ("z.png", "y.png")), (names[1], ("x.png",))):
+        for copy in copies:
+            (folder / copy).write_bytes((folder / name).read_bytes())
+    rows = [("z.png", 1), ("y.png", 2), (names[1], 3), ("x.png", 4), (names[2], 5)]
+    (folder / "metadata.csv").write_text("file_name,price\n" + "".join(f"{name},{price}\n" for name, price in rows))
+    shelf = run()[1]
+    prices = {shelf.paths[row][0]: shelf.columns.of_row(row)["price"] for row in range(len(shelf))}
+    assert prices == {names[0]: 2, names[1]: 3, names[2]: 5, names[3]: None, names[4]: None, names[5]: None}
+    assert [shelf.paths[row] for row in shelf.columns.rows("price = 2")] == [(names[0], "y.png", "z.png")]
+
+
+def test_metadata_is_dropped_by_order_alone(indexed, tmp_path):
+    folder, run = indexed
+    shop = tmp_path / "shop.csv"
+    shop.write_text("file_name,price\n" + "".join(f"{path.name},3\n" for path in folder.iterdir()))
+    assert run(metadata=shop)[0].described == 6
+    report, shelf = run()
+    assert (report.described, report.metadata_kept, shelf.columns.types) == (6, True, {"price": "integer"})
+    with pytest.raises(DataError, match="leave out one of the two"):
+        run(metadata=shop, drop_metadata=True)
+    (folder / "metadata.csv").write_bytes(shop.read_bytes())
+    report, shelf = run(drop_metadata=True)  # nor is what lies in the folder read, or taken for a picture
+    assert (report.files, report.described, report.metadata_kept, shelf.columns.types) == (6, 0, False, {})
+    (folder / "metadata.csv").unlink()
+    report, shelf = run()
+    assert (report.described, report.metadata_kept, shelf.columns.types) == (0, False, {})
 
 
 def test_malformed_metadata_is_told_before_anything_is_encoded(indexed):

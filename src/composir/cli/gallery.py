@@ -42,6 +42,8 @@ def info(gallery: Where, *, json: Json = False) -> None:
             for edition, own in value.items():
                 mark = "  (read)" if edition == pointer.current else ""
                 typer.echo(f"{'edition':<16}{edition}: key {own['key']}, {own['method']} on {own['backbone']}{mark}")
+        elif name == "last run":
+            typer.echo(f"{name:<16}{_last_run(value)}")
         elif name not in ("edition", "read before"):
             shown = ", ".join(f"{k} ({v})" for k, v in value.items()) if isinstance(value, dict) else value
             typer.echo(f"{name:<16}{f'{shown:,}' if isinstance(shown, int) else shown or '-'}")
@@ -101,14 +103,14 @@ def swap(
     base = place_of(gallery)
     name = _other(base, edition)
     opened = Gallery.at(editions.edition(base, name))
-    stale = _stale(Gallery.open(base), opened)
-    if stale:
+    present = Gallery.open(base)
+    if stale := _stale(present, opened):
         from composir.errors import GalleryError
 
+        own = opened.manifest
         raise GalleryError(
-            f"edition {name} differs from the present one in {len(stale):,} files, e.g. {stale[0]!r}; finish it: "
-            f"composir index {opened.manifest.root} --gallery {gallery} --beside --method {opened.manifest.method} "
-            f"--backbone {opened.manifest.backbone}"
+            f"edition {name} differs from the present one in {stale}; finish it: composir index {own.root} "
+            f"--gallery {gallery} --beside --method {own.method} --backbone {own.backbone}{_metadata(present, opened)}"
         )
     pointer = editions.point(base, name)
     typer.echo(f"{gallery} is read from edition {pointer.current} now; back with: composir gallery rollback {gallery}")
@@ -120,10 +122,37 @@ def rollback(gallery: Where) -> None:
     from composir.gallery import editions
     from composir.gallery.place import place_of
 
-    typer.echo(f"{gallery} is read from edition {editions.go_back(place_of(gallery)).current} now")
+    base = place_of(gallery)
+    left = editions.read_pointer(base).current
+    now = editions.go_back(base).current
+    typer.echo(f"{gallery} is read from edition {now} now")
+    _tell_stale(gallery, editions.edition(base, left), editions.edition(base, now))
+
+
+def _tell_stale(gallery: str, left: Place, now: Place) -> None:
+    """Say on standard error what the edition that was gone back to lacks.
+
+    Unlike a swap, going back is not refused for it: it is what helps when the new model fails, and has to work then.
+    """
+    from composir.errors import GalleryError
+    from composir.gallery.store import Gallery
+
+    try:
+        newer, older = Gallery.at(left), Gallery.at(now)
+        stale = _stale(newer, older)
+    except GalleryError as error:  # damage may be the reason to go back
+        typer.echo(f"it cannot be told whether the two editions hold the same: {error}", err=True)
+        return
+    if stale:
+        typer.echo(
+            f"it differs from the one that was read before in {stale}; bring it up to date: composir index "
+            f"{older.manifest.root} --gallery {gallery}{_metadata(newer, older)}",
+            err=True,
+        )
 
 
 def _described(opened: Gallery) -> dict[str, Any]:
+    from composir.gallery.account import last_report
     from composir.gallery.columns import Columns
 
     own, rows = opened.manifest, opened.files()
@@ -140,9 +169,17 @@ def _described(opened: Gallery) -> dict[str, Any]:
         "checkpoint": own.checkpoint,
         "vectors": f"{own.vectors} x {own.dim}, half precision",
         "search": "exact, filtered or not; a server searches in part from approximate_from pictures on",
+        "last run": last_report(opened),
         "columns": Columns.of(opened.metadata(), []).types,
         "on disk": f"{count:,} files, {size / 1e6:,.1f} MB",
     }
+
+
+def _last_run(told: dict[str, Any]) -> str:
+    """In a line; "-" for a gallery whose runs did not write a report yet."""
+    fates = ("added", "edited", "moved", "copied", "removed", "unchanged", "skipped", "encoded")
+    counts = ", ".join(f"{told[name]:,} {name}" for name in fates if isinstance(told.get(name), int))
+    return f"{told.get('ended', '')}: {counts}" if counts else "-"
 
 
 def _manifest(place: Place) -> Any:
@@ -171,10 +208,24 @@ def _other(base: Place, given: str | None) -> str:
     return fitting[0]
 
 
-def _stale(present: Gallery, other: Gallery) -> list[str]:
-    """Paths of which another edition holds no picture, or an older one; or one although there is none any more."""
+def _stale(present: Gallery, other: Gallery) -> str:
+    """What another edition differs in, in words; "" for nothing.
+
+    Files of which it holds no picture, or an older one, or one although there is none any more; and metadata.
+    """
     here, there = ({path: row.id for path, row in own.files().items() if not row.reason} for own in (present, other))
-    return sorted(path for path in here.keys() | there.keys() if here.get(path) != there.get(path))
+    paths = sorted(path for path in here.keys() | there.keys() if here.get(path) != there.get(path))
+    told = [f"{len(paths):,} files, e.g. {paths[0]!r}"] if paths else []
+    if present.metadata_origin() != other.metadata_origin():
+        told.append("its metadata")
+    return " and in ".join(told)
+
+
+def _metadata(present: Gallery, other: Gallery) -> str:
+    """The option that gives another edition the metadata of the present one; where they came from is not stored."""
+    if present.metadata_origin() == other.metadata_origin():
+        return ""
+    return " --metadata FILE" if present.metadata_origin() else " --no-metadata"
 
 
 def _files(place: Place) -> tuple[int, int]:

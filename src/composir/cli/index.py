@@ -36,6 +36,9 @@ def index(
     metadata: Annotated[
         Path | None, typer.Option(help="CSV or JSONL with a column file_name; FOLDER/metadata.csv if not given.")
     ] = None,
+    no_metadata: Annotated[
+        bool, typer.Option("--no-metadata", help="Read none, and forget what an earlier run brought.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures encoded at once.")] = 32,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Decoding processes; one a core, 8 at most, if not given.")
@@ -60,6 +63,7 @@ def index(
             folder, gallery, method, backbone, device=device, beside=beside,
             batch_size=batch_size, workers=workers, follow_symlinks=follow_symlinks,
             retry_skipped=retry_skipped, verify=verify, new_root=new_root, metadata=metadata,
+            drop_metadata=no_metadata,
         )  # fmt: skip
     except KeyboardInterrupt:
         typer.echo("\nStopped. What was encoded is kept: run the same command again to go on.", err=True)
@@ -141,10 +145,8 @@ def _spelled(arguments: Mapping[str, Any]) -> str:
 
 def _as_json(report: Report) -> str:
     import json
-    from dataclasses import asdict
 
-    skipped = [{"path": row.path, "reason": row.reason, "detail": row.detail} for row in report.skipped]
-    return json.dumps({**asdict(report), "skipped": skipped}, indent=2)
+    return json.dumps(report.told(), indent=2)
 
 
 def _as_text(report: Report, gallery: Gallery) -> str:
@@ -155,7 +157,8 @@ def _as_text(report: Report, gallery: Gallery) -> str:
         f"{r.unchanged:,} unchanged; {r.encoded:,} encoded in {r.seconds:.1f} s",
     ]
     if r.described or r.pointless:
-        lines.append(f"metadata of {r.described:,} files")
+        kept = ", kept from an earlier run: no file was given or found; --no-metadata drops it"
+        lines.append(f"metadata of {r.described:,} files{kept if r.metadata_kept else ''}")
     if r.pointless:
         named = ", ".join(r.pointless[:LISTED]) + (", …" if len(r.pointless) > LISTED else "")
         lines.append(f"metadata rows that name no indexed file: {len(r.pointless):,} ({named})")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from composir.errors import GalleryError
 from composir.gallery.scan import FileRow, Scan
-from composir.gallery.store import Gallery
+from composir.gallery.store import REPORT, Gallery
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Report:
         kept: Paths in such folders, counted nowhere else.
         described: Indexed files that metadata tells something of.
         pointless: Rows of metadata that name no indexed file.
+        metadata_kept: Whether the metadata is an earlier run's: this one was given none and found none.
         seconds: Wall-clock time.
     """
 
@@ -53,11 +56,33 @@ class Report:
     kept: int
     described: int
     pointless: tuple[str, ...]
+    metadata_kept: bool
     seconds: float
+
+    def told(self) -> dict[str, Any]:
+        """For JSON."""
+        skipped = [{"path": row.path, "reason": row.reason, "detail": row.detail} for row in self.skipped]
+        return {**asdict(self), "skipped": skipped}
+
+
+def last_report(gallery: Gallery) -> dict[str, Any]:
+    """What the last run wrote of itself; nothing where none has ended yet, or what it wrote cannot be read."""
+    try:
+        told = json.loads(gallery.place.read(REPORT) or "{}")
+    except ValueError:
+        return {}
+    return told if isinstance(told, dict) else {}
 
 
 def account(
-    gallery: Gallery, scan: Scan, before: Mapping[str, FileRow], kept: Collection[str], *, encoded: int, seconds: float
+    gallery: Gallery,
+    scan: Scan,
+    before: Mapping[str, FileRow],
+    kept: Collection[str],
+    *,
+    encoded: int,
+    seconds: float,
+    metadata_kept: bool,
 ) -> Report:
     """Compare what the gallery holds now with what was found and with what it held before.
 
@@ -97,6 +122,7 @@ def account(
         kept=len(kept),
         described=len(told) - len(pointless),
         pointless=pointless,
+        metadata_kept=metadata_kept,
         seconds=round(seconds, 3),
     )
 

@@ -29,7 +29,7 @@ from composir.gallery.store import Gallery
 from composir.similarity.quantized import Codes
 
 LOGGER = logging.getLogger(__name__)
-FORMAT = 2  # 1 had codes in one plane
+FORMAT = 3  # 1 had codes in one plane, 2 only those metadata that name a picture's first path
 PREFIX, ABOUT = "shelf-", "about.json"
 
 

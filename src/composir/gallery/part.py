@@ -92,9 +92,14 @@ class Paths(Sequence[tuple[str, ...]]):
         paths = self.packed.to_pylist()
         return (tuple(paths[start:end]) for start, end in itertools.pairwise(self._ends.tolist()))
 
-    def firsts(self) -> pa.Array:
-        """The first path of each row."""
-        return self.packed.take(pa.array(self._ends[:-1]))
+    def told_of(self, told: pa.Array) -> pa.Array:
+        """Of each row the first path that is among `told`, or the first one where none is."""
+        if not len(self):
+            return self.packed
+        known = pc.is_in(self.packed, value_set=told).to_numpy(zero_copy_only=False)  # pyright: ignore[reportAttributeAccessIssue]
+        starts, none = self._ends[:-1], len(self.packed)
+        first = np.minimum.reduceat(np.where(known, np.arange(none), none), starts)
+        return self.packed.take(pa.array(np.where(first < none, first, starts)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +128,7 @@ class Part:
             ids: Ascending.
             vectors: Theirs.
             places: The columns `id` and `path`, in no order; other pictures, left by an interrupted run, are left out.
-            metadata: As `Gallery.metadata` gives it.
+            metadata: As `Gallery.metadata` gives it. Of copies the first path counts that it tells something of.
         """
         found = pc.index_in(  # pyright: ignore[reportAttributeAccessIssue]
             places["id"].combine_chunks(), value_set=pa.array(ids, pa.string())
@@ -135,7 +140,8 @@ class Part:
         if len(kept) < len(ids):
             ids, vectors = [ids[row] for row in kept.tolist()], vectors[kept]
         paths = Paths(_by_row(known, row_of_file, counts), counts[kept])
-        return cls(Ids.of(ids), paths, vectors, Columns.of(metadata, paths.firsts()))
+        told = paths.told_of(metadata["path"].combine_chunks())
+        return cls(Ids.of(ids), paths, vectors, Columns.of(metadata, told))
 
     def __len__(self) -> int:
         return len(self.ids)

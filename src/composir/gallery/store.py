@@ -34,6 +34,7 @@ from composir.gallery.scan import FileRow, Stamp
 FORMAT = 3  # 1 had neither arguments nor a checkpoint, 2 did not say whether symbolic links were followed
 MANIFEST = "gallery.json"
 SKIPPED = "skipped.jsonl"
+REPORT = "report.json"
 COLUMNS = "metadata"
 ORIGIN = "metadata.origin"
 LATER = {"arguments": {}, "checkpoint": "", "checkpoint_sha256": "", "follow_symlinks": False}  # not in older formats
@@ -334,6 +335,11 @@ class Gallery:
         self._held()
         told = ({"path": row.path, "reason": row.reason, "detail": row.detail} for row in rows)
         self.place.replace(SKIPPED, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in told))
+
+    def write_report(self, told: Mapping[str, Any]) -> None:
+        """Write what the last run found and did beside the tables, to `REPORT`."""
+        self._held()
+        self.place.replace(REPORT, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
 
     def _read(self, table: lancedb.table.Table, columns: list[str]) -> pa.Table:
         try:

@@ -3,6 +3,7 @@
 tree.py     what an expression may consist of
 words.py    text into words
 reader.py   words into a tree, with the kinds of values checked
+like.py     a test of a text by LIKE, in bounded time
 passing.py  the rows of a table for which a tree is true
 
 The grammar is our own: a general parser of SQL reads far more than may be asked of a server, differently in each of

@@ -6,7 +6,6 @@ A division by zero is null too: of such a row nothing can be said, and it is no 
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int
 from numpy.typing import NDArray
 
+from composir.gallery.filters.like import matcher, regex, simple
 from composir.gallery.filters.reader import Condition
 from composir.gallery.filters.tree import (
     Between,
@@ -36,6 +36,7 @@ from composir.gallery.filters.tree import (
 )
 
 SLICE = 65_536  # rows that are looked at together, so that what is between costs little memory
+TEXTS = 1024  # that are Python's at a time
 UNKNOWN = pa.scalar(None, pa.bool_())
 COMPARE = {"=": "equal", "<>": "not_equal", "<": "less", "<=": "less_equal", ">": "greater", ">=": "greater_equal"}
 CHAIN = {"+": "add_checked", "-": "subtract_checked", "*": "multiply_checked"}
@@ -47,7 +48,7 @@ def passing(condition: Condition, table: pa.Table, row: str) -> Int[NDArray, " R
     """What the column `row` says of the rows that pass, in their order.
 
     Raises:
-        FilterError: Whole numbers that grow beyond 64 bits, or a pattern that is too large.
+        FilterError: Whole numbers that grow beyond 64 bits.
     """
     found = [np.empty(0, np.int64)]
     try:
@@ -61,7 +62,7 @@ def passing(condition: Condition, table: pa.Table, row: str) -> Int[NDArray, " R
     except pa.ArrowInvalid as error:
         if str(error) == "overflow":
             raise FilterError("whole numbers grow beyond 64 bits; write one of them with a point, as 1.0") from error
-        raise FilterError(f"{str(error)[:200]}; write a shorter pattern") from error
+        raise FilterError(f"{str(error)[:200]}; write it otherwise") from error
     return np.concatenate(found)
 
 
@@ -95,7 +96,7 @@ def _tested(node: Node, given: Given) -> Any:
         case Within(part, values):
             return _within(_value(part, given), values)
         case Like(part, pattern, loose):
-            return kernel.match_substring_regex(_value(part, given), _regex(pattern), ignore_case=loose)
+            return _like(_value(part, given), pattern, loose)
         case _:
             return _logic(node, given)
 
@@ -164,19 +165,14 @@ def _within(own: Any, values: tuple[Plain, ...]) -> Any:
     return kernel.if_else(kernel.is_valid(own), found, UNKNOWN)
 
 
-def _regex(pattern: str) -> str:
-    r"""LIKE as a regular expression of RE2, whose time grows with the text alone; arrow's own LIKE errs at a last \."""
-    inner = pattern.lstrip("%")
-    start = "" if inner != pattern else r"\A"
-    parts = re.findall(r"\\.|.", inner, re.DOTALL)
-    end = r"\z"
-    while parts and parts[-1] == "%":
-        parts.pop()
-        end = ""
-    if not parts and not start:
-        return ""
-    wild = {"%": ".*", "_": "."}
-    return "(?s)" + start + "".join(wild.get(one) or re.escape(one[-1]) for one in parts) + end
+def _like(texts: Any, pattern: str, loose: bool) -> Any:
+    if simple(pattern):
+        return kernel.match_substring_regex(texts, regex(pattern), ignore_case=loose)
+    passes = matcher(pattern, loose)
+    if isinstance(texts, pa.Scalar):
+        return pa.scalar(passes(texts.as_py()), pa.bool_())
+    pieces = (texts[start : start + TEXTS].to_pylist() for start in range(0, len(texts), TEXTS))
+    return pa.array([None if text is None else passes(text) for piece in pieces for text in piece], pa.bool_())
 
 
 def _cased(node: Column | Cased, batch: pa.RecordBatch) -> Any:

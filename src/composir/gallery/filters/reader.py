@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from composir.gallery.filters.like import checked
 from composir.gallery.filters.tree import (
     Between,
     Cased,
@@ -29,6 +30,7 @@ from composir.gallery.filters.words import ALLOWED, Word, words_of
 
 LONGEST = 10_000  # characters
 DEEPEST = 16  # brackets, NOTs and minus signs within one another; each takes a dozen calls of the reader
+MOST_LIKES = 16  # LIKE and ILIKE in a filter: each goes through all texts
 COMPARISONS = frozenset({"=", "!=", "<>", "<", "<=", ">", ">="})
 
 
@@ -53,8 +55,8 @@ def read(where: str, columns: Mapping[str, Kind]) -> Condition:
         columns: Kind of each column that may be named.
 
     Raises:
-        FilterError: It is too long or too deep, holds anything that is not of the language, names a column that there
-            is not, or joins kinds that do not go together.
+        FilterError: It is too long or too deep, has too many LIKEs or one of too much work, holds anything that is not
+            of the language, names a column that there is not, or joins kinds that do not go together.
     """
     if len(where) > LONGEST:
         raise FilterError(f"it has {len(where):,} characters; {LONGEST:,} are allowed")
@@ -66,7 +68,7 @@ def read(where: str, columns: Mapping[str, Kind]) -> Condition:
 class _Reader:
     def __init__(self, words: list[Word], columns: Mapping[str, Kind]):
         self._words, self._columns = words, columns
-        self._at = self._depth = 0
+        self._at = self._depth = self._likes = 0
         self.named: set[Column | Cased] = set()
 
     def whole(self) -> Node:
@@ -162,7 +164,10 @@ class _Reader:
         pattern = self._take("text")
         if pattern is None:
             raise self._found("a 'text'")
-        return Like(_expect(left, "text", word.text), pattern.text, word.text == "ILIKE")
+        self._likes += 1
+        if self._likes > MOST_LIKES:
+            raise FilterError(f"more than {MOST_LIKES} LIKEs and ILIKEs found; ask for whole texts with IN (…)")
+        return Like(_expect(left, "text", word.text), checked(pattern.text), word.text == "ILIKE")
 
     def _within(self, left: Node) -> Node:
         self._need("sign", "(")
