@@ -18,6 +18,7 @@ export class Column {
   #body = "";
   #told = "";
   #slow = 0;
+  #watch = new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.search.more(), { rootMargin: "900px" });
 
   /**
    * @param {import("./deeds.js").Deeds} deeds
@@ -38,7 +39,7 @@ export class Column {
       failed: (problem, further) => this.#failed(problem, further),
       waits: (wait) => this.#say(waiting(wait)),
     });
-    new IntersectionObserver(([entry]) => entry.isIntersecting && this.search.more(), { rootMargin: "900px" }).observe(this.end);
+    this.#watch.observe(this.end);
   }
 
   /**
@@ -93,6 +94,7 @@ export class Column {
   /** Stop, for good. */
   close() {
     this.search.stop();
+    this.#watch.disconnect();
     this.element.remove();
   }
 
@@ -133,8 +135,13 @@ export class Column {
     this.changed(this);
     this.draw();
     if (!further && this.element.getBoundingClientRect().top < 0) this.element.scrollIntoView();
-    // What was loaded may be too little to fill the window, and then nothing scrolls into sight.
-    if (this.end.getBoundingClientRect().top < innerHeight + 900) this.search.more();
+    this.#lookAgain();
+  }
+
+  /** Have it told once more whether the end is near: where it was near before, and still is, nothing would be told. */
+  #lookAgain() {
+    this.#watch.unobserve(this.end);
+    this.#watch.observe(this.end);
   }
 
   #failed(problem, further) {
