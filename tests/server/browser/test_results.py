@@ -183,6 +183,17 @@ def test_two_methods_side_by_side(visit):
     one.until("document.querySelectorAll('.column').length === 1")
 
 
+def test_names_and_numbers_of_the_bars_stay_apart_on_a_phone(visit):
+    one = visit(width=390)
+    one.begin("in green")
+    one.page.keyboard.press("Escape")
+    labels = one.page.locator(".card .why-label")
+    assert labels.count() >= 3 * 24
+    assert (
+        labels.evaluate_all("(all) => all.filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.innerText)") == []
+    )
+
+
 def test_results_are_saved_as_json_and_csv(visit):
     one = visit()
     answer = one.begin("in green")
