@@ -15,5 +15,9 @@ class DataError(ComposirError):
     """A file or record that is missing, malformed or contradicts another."""
 
 
+class ConditionError(ComposirError):
+    """A filter over a gallery's columns that cannot be read."""
+
+
 class GalleryError(ComposirError):
     """A gallery that is missing, was built by another method, or cannot serve the request."""

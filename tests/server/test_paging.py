@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from composir.errors import ComposirError
 from composir.gallery.columns import Columns
 from composir.gallery.part import Ids, Part, Paths
 from composir.gallery.search import Shelf
@@ -18,6 +17,7 @@ from composir.server.answering import paging
 from composir.server.answering.marks import SEEN, Mark, Seal
 from composir.server.answering.paging import TOP, Pages
 from composir.server.answering.ranking import Scored, Searched
+from composir.server.service import StaleCursorError
 from composir.similarity.approximate import Approximate
 from composir.similarity.nearest import Wanted
 
@@ -148,23 +148,23 @@ def test_a_cursor_is_signed():
     assert read(Seal("key", ["a" * 16])) == mark  # after a restart, in another process
     assert read(Seal("key", ["b" * 16, "a" * 16])) == mark  # while keys are changed
     for other in (Seal("key"), Seal("yek", ["a" * 16]), Seal("key", ["b" * 16])):
-        with pytest.raises(ComposirError, match="not one of this server's"):
+        with pytest.raises(StaleCursorError, match="not one of this server's"):
             read(other)
     raw = bytearray(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     for place in range(len(raw)):
         changed = bytearray(raw)
         changed[place] ^= 1
-        with pytest.raises(ComposirError, match="not one of this server's"):
+        with pytest.raises(StaleCursorError, match="not one of this server's"):
             read(Seal("key", ["a" * 16]), base64.urlsafe_b64encode(changed).decode().rstrip("="))
     for told in ("A", "AAAA", "-" * 1024):
-        with pytest.raises(ComposirError, match="not one of this server's"):
+        with pytest.raises(StaleCursorError, match="not one of this server's"):
             read(Seal("key"), told)
-    with pytest.raises(ComposirError, match="another query"):
+    with pytest.raises(StaleCursorError, match="another query"):
         read(Seal("key", ["a" * 16]), digest="cd" * 12)
 
 
 @pytest.mark.parametrize("rank", [0, 101, 2**39])
 def test_a_rank_beyond_the_gallery_is_refused(rank):
     seal = Seal("key")
-    with pytest.raises(ComposirError, match="the gallery has 100 pictures"):
+    with pytest.raises(StaleCursorError, match="the gallery has 100 pictures"):
         seal.read(seal.write(Mark(DIGEST, rank, 0.5, "0" * 32)), DIGEST, 100)

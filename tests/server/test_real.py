@@ -162,7 +162,7 @@ def test_another_model_takes_over_under_load_and_back_without_a_failed_request(f
     assert set(statuses) == {200}
 
 
-def test_a_cursor_outlives_a_restart(folder, slerp, tmp_path, app_with):
+def test_a_cursor_outlives_a_restart(folder, slerp, tmp_path, app_with, error_of):
     index_folder(create_gallery(tmp_path / "g", slerp, folder), slerp, folder, workers=0)
     query = {"text": "a red dress", "k": 10}
     before, after = (GalleryService(tmp_path / "g", Settings(device="cpu")) for _ in range(2))
@@ -170,7 +170,11 @@ def test_a_cursor_outlives_a_restart(folder, slerp, tmp_path, app_with):
     first = client.post("/v1/search", json=query).json()
     whole = client.post("/v1/search", json={**query, "k": 30}).json()
     before.close()
-    second = app_with(after).post("/v1/search", json={**query, "k": 20, "cursor": first["cursor"]}).json()
+    client = app_with(after)
+    second = client.post("/v1/search", json={**query, "k": 20, "cursor": first["cursor"]}).json()
+    for strange in ({"text": "a blue dress", "cursor": first["cursor"]}, {"text": "a red dress", "cursor": "AAAA"}):
+        error_of(client.post("/v1/search", json=strange), 422, "stale_cursor")
+    error_of(client.post("/v1/search", json={**query, "where": "price <"}), 422, "bad_filter")
     after.close()
     assert [hit["id"] for hit in first["hits"] + second["hits"]] == [hit["id"] for hit in whole["hits"]]
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from composir.errors import ComposirError
+from composir.errors import ConditionError
 from composir.gallery.filters.passing import passing
 from composir.gallery.filters.reader import read
 from composir.gallery.filters.tree import FilterError, Kind
@@ -78,7 +78,7 @@ class Columns:
                 "price < 50 AND brand IN ('a', 'b')"; a name with blanks or a hyphen stands in backticks.
 
         Raises:
-            ComposirError: It holds anything else, or names a column that there is not.
+            ConditionError: It holds anything else, or names a column that there is not.
         """
         where = where.strip()
         if not where:
@@ -100,12 +100,12 @@ class Columns:
         shown = repr(where if len(where) <= SHOWN else where[:SHOWN] + "…")
         if not self.types:
             told = "put a metadata.csv with a column file_name beside the pictures and index again"
-            raise ComposirError(f"filter {shown}: the gallery has no metadata; {told}")
+            raise ConditionError(f"filter {shown}: the gallery has no metadata; {told}")
         try:
             kinds: dict[str, Kind] = {own.name: KINDS[own.type] for own in self.table.schema if own.name != ROW}
             return passing(read(where, kinds), self.table, ROW)
         except FilterError as error:
-            raise ComposirError(f"filter {shown}: {error}; {self._help()}") from error
+            raise ConditionError(f"filter {shown}: {error}; {self._help()}") from error
 
     def _help(self) -> str:
         told = ", ".join(f"{name} ({kind})" for name, kind in self.types.items())

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from composir.errors import ComposirError, GalleryError
+from composir.errors import ComposirError, ConditionError, GalleryError
 from composir.images import ImageError
 from composir.server.context import request_id
-from composir.server.service import NotFoundError
+from composir.server.service import NotFoundError, StaleCursorError
 
 CODES: dict[int, str] = {
     400: "bad_request",
@@ -32,7 +32,14 @@ CODES: dict[int, str] = {
     500: "internal",
     503: "unavailable",
 }
-"""What each status means; `bad_picture` (422) is the one code beside these."""
+"""What each status means; beside these there are the codes of `OWN`, and some that their places name."""
+
+OWN: dict[type[ComposirError], str] = {
+    ImageError: "bad_picture",
+    ConditionError: "bad_filter",
+    StaleCursorError: "stale_cursor",
+}
+"""Of 422: what a client can do something of its own about."""
 
 SHOWN = 5  # problems of one body that are listed
 LONGEST = 2000  # characters of a message
@@ -95,7 +102,7 @@ def from_composir(error: ComposirError) -> ApiError:
         return ApiError(404, str(error))
     if isinstance(error, GalleryError):
         return ApiError(409, str(error))
-    return ApiError(422, str(error), code="bad_picture" if isinstance(error, ImageError) else "")
+    return ApiError(422, str(error), code=next((code for kind, code in OWN.items() if isinstance(error, kind)), ""))
 
 
 def install(app: FastAPI) -> None:

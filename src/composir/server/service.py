@@ -28,6 +28,10 @@ Side = Literal["gallery", "reference"]
 Value = str | int | float | bool | None
 
 
+class StaleCursorError(ComposirError):
+    """A cursor that leads nowhere: of another gallery, another query, or a page that is no more."""
+
+
 class NotFoundError(ComposirError):
     """An id, a method or a page that is not there (any more)."""
 

@@ -70,12 +70,36 @@ def test_a_condition_by_hand(one):
     answer = one.search(lambda: one.page.fill("#where", "price < 20 OR price > 90"), where="price < 20 OR price > 90")
     assert answer["hits"]
     assert all(not 20 <= hit["metadata"]["price"] <= 90 for hit in answer["hits"])
+
+
+def test_a_condition_that_is_half_typed_keeps_the_results(one):
+    """What is wrong with it stands under its field, without the grammar, and nobody is asked to try the same again."""
+    answer = one.search(lambda: one.page.fill("#where", "price < 20"), where="price < 20")
     one.troubled = True
-    one.page.fill("#where", "prise < 20")
-    one.page.wait_for_selector(".message-error")
-    assert "prise" in one.page.inner_text(".message-error")
+    for typed, told in (("price < 20 OR", "the end found"), ("prise < 20", "prise")):
+        one.page.fill("#where", typed)
+        one.until("(told) => document.querySelector('#filter-problem').innerText.includes(told)", told)
+        assert "a filter may hold" not in one.page.inner_text("#filter-problem")
+        assert one.page.get_attribute("#where", "aria-invalid") == "true"
+        assert one.page.locator(".message").count() == 0
+        assert one.ids() == [hit["id"] for hit in answer["hits"]]
+        assert "these are the results before it" in one.page.inner_text(".summary")
     one.search(lambda: one.page.fill("#where", ""))
     assert "where" not in one.bodies()[-1]
+    assert one.page.locator("#filter-problem").is_hidden()
+    assert "before it" not in one.page.inner_text(".summary")
+
+
+def test_a_link_with_a_condition_that_cannot_be_read_hints_at_it(one, visit):
+    one.troubled = True
+    one.page.fill("#where", "prise < 20")
+    one.page.wait_for_selector("#filter-problem:not([hidden])")
+    other = visit(one.page.url.removeprefix(one.served.url))
+    other.troubled = True
+    other.page.wait_for_selector(".message-hint")
+    assert "said under Filters" in other.page.inner_text(".message-hint")
+    assert other.page.get_by_role("button", name="Try again").count() == 0
+    assert other.page.locator(".card").count() == 0
 
 
 def test_nothing_found_says_why(one):

@@ -64,6 +64,43 @@ def test_an_error_has_its_id_and_another_try(visit):
     assert one.page.locator(".message").count() == 0
 
 
+def test_no_other_try_is_offered_for_what_cannot_be_searched_for(visit):
+    one = visit()
+    one.troubled = True
+    one.page.route("**/v1/search", lambda route: route.fulfill(**refuse(422, "invalid_request", "alpha: too large")))
+    one.page.fill("#words", "red")
+    one.page.wait_for_selector(".message-error")
+    assert "Alpha: too large." in one.page.inner_text(".message-error")
+    assert one.page.get_by_role("button", name="Try again").count() == 0
+
+
+def test_results_begin_anew_once_the_gallery_is_another(visit):
+    """Of themselves once; then a person is asked, lest two galleries in turn keep the page going for ever."""
+    one = visit()
+    one.troubled = True
+
+    def stale(route):
+        cursor = route.request.post_data_json.get("cursor")
+        route.fulfill(**refuse(422, "stale_cursor", "the cursor is strange")) if cursor else route.continue_()
+
+    one.page.route("**/v1/search", stale)
+    answer = one.say("red")
+    one.page.keyboard.press("Escape")
+    one.page.mouse.move(900, 600)
+    one.page.mouse.wheel(0, 20_000)
+    one.until("document.querySelector('.summary').innerText.includes('begin anew')")
+    one.page.wait_for_timeout(300)
+    assert one.ids() == [hit["id"] for hit in answer["hits"]]
+    one.page.mouse.wheel(0, 20_000)
+    one.page.wait_for_selector(".end .message")
+    assert [("cursor" in body) for body in one.bodies()] == [False, True, False, True]
+    one.page.unroute("**/v1/search")
+    one.page.get_by_role("button", name="Begin anew").click()
+    one.until("document.querySelector('.end .message') === null")
+    one.page.mouse.wheel(0, 20_000)
+    one.until("document.querySelectorAll('.card:not(.skeleton)').length > 24")
+
+
 def test_a_busy_server_is_asked_again_when_it_says(visit):
     one = visit()
     one.troubled = True

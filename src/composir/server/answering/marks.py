@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from composir.errors import ComposirError
+from composir.server.service import StaleCursorError
 
 SEEN = 100  # hits of a first page that a cursor can name
 PREFIX = 12  # hex digits by which it names them: two pictures share them once in 10^14 pairs
@@ -75,7 +75,7 @@ class Seal:
             pictures: That the gallery holds.
 
         Raises:
-            ComposirError: It was not written for this gallery, for this query, or leads beyond the gallery.
+            StaleCursorError: It was not written for this gallery, for this query, or leads beyond the gallery.
         """
         try:
             told = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
@@ -83,16 +83,18 @@ class Seal:
             told = b""
         told, signature = told[:-SIGNATURE], told[-SIGNATURE:]
         if not any(hmac.compare_digest(self._signature(key, told), signature) for key in self._keys):
-            raise ComposirError("the cursor is not one of this server's for this gallery; leave it out to begin anew")
+            raise StaleCursorError(
+                "the cursor is not one of this server's for this gallery; leave it out to begin anew"
+            )
         try:
             own, rank, score, last = HEAD.unpack(told[: HEAD.size])
         except struct.error:
-            raise ComposirError("the cursor is not whole; leave it out to begin anew") from None
+            raise StaleCursorError("the cursor is not whole; leave it out to begin anew") from None
         if own.hex() != digest or math.isnan(score):
-            raise ComposirError("the cursor is of another query; send it with the query that it came with")
+            raise StaleCursorError("the cursor is of another query; send it with the query that it came with")
         if not 0 < rank <= pictures:
             told_rank = f"the cursor stands at rank {rank:,}, and the gallery has {pictures:,} pictures"
-            raise ComposirError(f"{told_rank}; leave it out to begin anew")
+            raise StaleCursorError(f"{told_rank}; leave it out to begin anew")
         seen = told[HEAD.size :].hex()
         return Mark(
             digest, rank, score, last.hex(), frozenset(seen[i : i + PREFIX] for i in range(0, len(seen), PREFIX))

@@ -15,9 +15,13 @@ export class Column {
   /** All hits loaded so far, best first. */
   hits = [];
   answer = null;
+  /** What was wrong with the filter of the last question, if that is why the hits are still those of an earlier one. */
+  misread = null;
+  #begun = false; // whether these hits begin anew, for the gallery was renewed
   #body = "";
   #told = "";
   #slow = 0;
+  #watch = new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.search.more(), { rootMargin: "900px" });
 
   /**
    * @param {import("./deeds.js").Deeds} deeds
@@ -38,7 +42,7 @@ export class Column {
       failed: (problem, further) => this.#failed(problem, further),
       waits: (wait) => this.#say(waiting(wait)),
     });
-    new IntersectionObserver(([entry]) => entry.isIntersecting && this.search.more(), { rootMargin: "900px" }).observe(this.end);
+    this.#watch.observe(this.end);
   }
 
   /**
@@ -56,6 +60,7 @@ export class Column {
     const same = JSON.stringify(body);
     if (same !== this.#body) {
       this.#body = same;
+      this.#begun = false;
       this.search.ask(body, pace);
       return;
     }
@@ -85,14 +90,20 @@ export class Column {
 
   /** Say how many there are, and where the targets stand. */
   tell() {
-    fill(this.told, this.answer ? summary(this.answer, this.hits, this.spec) : null);
-    const over = this.answer && !this.search.hasMore && this.hits.length > 0;
+    const notes = [
+      this.misread && "The filter cannot be read; these are the results before it.",
+      this.#begun && "The gallery was renewed meanwhile; these results begin anew.",
+    ];
+    const told = notes.filter(Boolean).map((note) => h("span", { class: "note" }, note));
+    fill(this.told, this.answer ? [...summary(this.answer, this.hits, this.spec), ...told] : null);
+    const over = this.answer && !this.misread && !this.search.hasMore && this.hits.length > 0;
     fill(this.end, over ? h("p", {}, `That is all: ${this.hits.length} ${this.hits.length === 1 ? "picture" : "pictures"}.`) : null);
   }
 
   /** Stop, for good. */
   close() {
     this.search.stop();
+    this.#watch.disconnect();
     this.element.remove();
   }
 
@@ -107,7 +118,7 @@ export class Column {
     this.search.stop();
     this.#body = "";
     this.#quiet();
-    Object.assign(this, { hits: [], answer: null });
+    Object.assign(this, { hits: [], answer: null, misread: null });
     this.grid.clear();
     this.tell();
     this.#say(why ? message({ kind: "hint", title: "One thing is missing", text: why }) : blank());
@@ -128,23 +139,50 @@ export class Column {
     const known = new Set(further ? this.hits.map(({ id }) => id) : []);
     const fresh = answer.hits.filter(({ id }) => !known.has(id) && known.add(id));
     this.hits = further ? [...this.hits, ...fresh] : fresh;
+    this.misread = null;
     this.answer = further ? { ...this.answer, ...answer, target_ranks: this.answer.target_ranks } : answer;
     this.#say(this.hits.length ? null : this.#nothing());
     this.changed(this);
     this.draw();
     if (!further && this.element.getBoundingClientRect().top < 0) this.element.scrollIntoView();
-    // What was loaded may be too little to fill the window, and then nothing scrolls into sight.
-    if (this.end.getBoundingClientRect().top < innerHeight + 900) this.search.more();
+    this.#lookAgain();
+  }
+
+  /** Have it told once more whether the end is near: where it was near before, and still is, nothing would be told. */
+  #lookAgain() {
+    this.#watch.unobserve(this.end);
+    this.#watch.observe(this.end);
   }
 
   #failed(problem, further) {
     this.#quiet();
+    if (problem.code === "bad_filter") return this.#keep(problem);
+    if (further && problem.code === "stale_cursor") return this.#anew();
     if (further) return fill(this.end, failure(problem, () => this.search.retry()));
-    Object.assign(this, { hits: [], answer: null });
+    Object.assign(this, { hits: [], answer: null, misread: null });
     this.grid.clear();
     this.tell();
     this.changed(this);
     this.#say(failure(problem, () => this.search.retry()));
+  }
+
+  /** A filter is often typed in view of the results: they stay until it can be read; what is wrong is said beside it. */
+  #keep(problem) {
+    this.misread = problem;
+    if (!this.hits.length) this.grid.clear();
+    const text = "What is wrong with it is said under Filters.";
+    this.#say(this.hits.length ? null : message({ kind: "hint", title: "The filter cannot be read", text }));
+    this.changed(this);
+    this.tell();
+  }
+
+  /** What follows is of another gallery than what is shown. Of itself only once, lest two galleries in turn go on for ever. */
+  #anew() {
+    const again = { label: "Begin anew", run: () => this.search.anew() };
+    const text = "What follows is no longer of the gallery that these results are of.";
+    if (this.#begun) return fill(this.end, message({ kind: "hint", title: "The gallery was renewed", text, buttons: [again] }));
+    this.#begun = true;
+    this.search.anew();
   }
 
   #nothing() {

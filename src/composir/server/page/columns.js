@@ -53,6 +53,7 @@ export class Columns {
       column.mark({ ...this.#marks(column.spec?.query ?? queryOf(state.trail)), shared });
     });
     this.#overlap();
+    this.app.filters.refuse(this.main?.misread ?? null);
     this.app.truth?.draw();
     this.app.large.refresh();
   }

@@ -2,6 +2,7 @@
 
 import { $, fill, h, iconButton, show } from "./dom.js";
 import { queryOf } from "./trail.js";
+import { sentence } from "./messages.js";
 import { OPERATIONS, usable, whereOf } from "./where.js";
 
 /** The rows of filters. */
@@ -22,6 +23,16 @@ export class Filters {
     const box = $("filters");
     box.open = !box.open;
     if (box.open) box.querySelector("select, input").focus();
+  }
+
+  /** Say what is wrong with them, null for nothing; the grammar and the columns, which stand below, are left out. */
+  refuse(problem) {
+    const told = problem ? problem.message.split("; ").filter((part) => !/^(a filter may hold|columns:) /.test(part)) : [];
+    const place = $("filter-problem");
+    place.textContent = problem ? sentence(told.join("; ")) : "";
+    if (problem && place.hidden) requestAnimationFrame(() => $("filters").contains(document.activeElement) && place.scrollIntoView({ block: "nearest" }));
+    show(place, problem !== null);
+    $("where").setAttribute("aria-invalid", problem !== null);
   }
 
   get #query() {

@@ -36,13 +36,13 @@ export function message({ kind, title, text, buttons = [], small = "" }) {
   );
 }
 
-/** What went wrong, its id in the server's log, and another try. */
+/** What went wrong, its id in the server's log, and another try where another answer may come. */
 export function failure(problem, retry) {
   return message({
     kind: "error",
     title: TITLES[problem.status] ?? "The server failed",
     text: sentence(problem.message || "Something unforeseen happened in the page."),
-    buttons: [{ label: "Try again", run: retry }],
+    buttons: problem.status === 422 ? [] : [{ label: "Try again", run: retry }],
     small: problem.requestId ? `Request ${problem.requestId}` : "",
   });
 }

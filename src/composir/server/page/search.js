@@ -63,6 +63,11 @@ export class Search {
     this.#run(this.#asked, this.#cursor);
   }
 
+  /** Ask the same once more, from the first hit on. */
+  anew() {
+    this.#run(this.#asked, null);
+  }
+
   /** Ask nothing any more. */
   stop() {
     clearTimeout(this.#timer);
