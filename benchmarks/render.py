@@ -166,7 +166,8 @@ def speed() -> str:
     rows = []
     for path in sorted(RESULTS.glob("speed_*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        for row in result["rows"]:
+        own = bi_blip4cir_tables.reversed_rows(result) if "reversed_loss" in path.stem else result["rows"]
+        for row in own:
             rows.append([row["what"], row["value"], row["against"], row["ratio"]])
     return table(["what", "measured", "against, in the same run", "ratio"], rows)
 
@@ -212,10 +213,10 @@ def real_pictures(name: str, wanted: list[str]) -> str:
 
 def reversed_loss() -> str:
     """Time and memory beside the naive form, on every device that it was measured on."""
-    rows = [row for path in sorted(RESULTS.glob("speed_reversed_loss*.json")) for row in load(path.stem)["rows"]]
-    if not rows:
+    results = [load(path.stem) for path in sorted(RESULTS.glob("speed_reversed_loss*.json"))]
+    if not results:
         raise FileNotFoundError
-    return table(*bi_blip4cir_tables.reversed_loss(rows))
+    return table(*bi_blip4cir_tables.reversed_loss(results))
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -242,6 +243,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bi-blip4cir-myntra": lambda: bi_blip4cir("myntra"),
     "bi-blip4cir-myntra-orderings": lambda: bi_blip4cir_orderings("myntra"),
     "bi-blip4cir-seeds": bi_blip4cir_seeds,
+    "bi-blip4cir-recipe": lambda: table(*bi_blip4cir_tables.recipe(load("bi_blip4cir")["sets"])),
 }
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from bi_blip4cir_tables import NAIVE, reversed_rows
 from rows import growth, machine, spread, write
 from torch import Tensor
 
@@ -32,7 +33,6 @@ from composir.methods.combiner import CHUNK, Combiner
 
 DIM, SCALE = 256, 100.0
 SIZES = {"cpu": [64, 128, 256], "cuda": [64, 128, 256, 512]}
-NAIVE = 220_000  # bytes a pair that the naive form keeps in single precision: what is not run is judged by it
 ENOUGH = 120.0  # seconds after which a form is not measured once more
 SHARE = 0.8  # of free memory that may be asked for
 
@@ -152,39 +152,6 @@ def measured(size: int, device: str, chunk: int, rounds: int) -> dict[str, Any]:
     return {"seconds": {name: spread(own) for name, own in times.items()}, "peak_mib": peaks}
 
 
-def row(size: int, found: dict[str, Any], estimate: float, device: str) -> dict[str, str]:
-    """A line of the table."""
-    times, peaks = found["seconds"], found["peak_mib"]
-    where = "on a GPU, bfloat16 autocast" if device == "cuda" else "on a CPU"
-    what = f"reversed loss of Bi-BLIP4CIR's second stage, B = {size}, forward and backward, {where}"
-    value = f"{told(times['ours']['median'])}, {size_of(peaks['ours'])}"
-    if "naive" not in times:
-        against = f"all B * B rows at once: not run, it would take about {size_of(estimate * size**2)}"
-        return {
-            "what": what,
-            "value": value,
-            "against": against,
-            "ratio": f"{estimate * size**2 / peaks['ours']:.0f} × less memory",
-        }
-    faster = times["naive"]["median"] / times["ours"]["median"]
-    return {
-        "what": what,
-        "value": value,
-        "against": f"all B * B rows at once: {told(times['naive']['median'])}, {size_of(peaks['naive'])}",
-        "ratio": f"{faster:.1f} × faster, {peaks['naive'] / max(1, peaks['ours']):.0f} × less memory",
-    }
-
-
-def told(seconds: float) -> str:
-    """ "0.42 s" or "35 ms"."""
-    return f"{seconds:.2f} s" if seconds >= 0.2 else f"{1000 * seconds:.0f} ms"
-
-
-def size_of(mib: float) -> str:
-    """ "1.2 GiB" or "300 MiB"."""
-    return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB"
-
-
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -199,11 +166,6 @@ def main() -> None:
         print(json.dumps(peak(options.peak, sizes[0], device, options.chunk)))
         return
     found = {size: measured(size, device, options.chunk, options.rounds) for size in sizes}
-    known = [own["peak_mib"]["naive"] / size**2 for size, own in found.items() if "naive" in own["peak_mib"]]
-    estimate = known[-1] if known else NAIVE / 2**20
-    rows = [row(size, own, estimate, device) for size, own in found.items()]
-    for line in rows:
-        print(" | ".join(line.values()))
     about = {**machine(), **({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {})}
     name = "speed_reversed_loss" + ("_gpu" if device == "cuda" else "")
     result = {
@@ -211,8 +173,12 @@ def main() -> None:
         "protocol": __doc__,
         "chunk": options.chunk,
         "difference": difference(device, options.chunk),
+        "sizes": {str(size): own for size, own in found.items()},
     }
-    write(name, {**result, "sizes": {str(size): own for size, own in found.items()}, "rows": rows})
+    rows = reversed_rows(result)
+    for line in rows:
+        print(" | ".join(line.values()))
+    write(name, {**result, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -222,6 +222,22 @@ def test_sum_scores_in_single_precision_and_their_gradient():
         assert torch.allclose(mine, theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_sum_scores_where_text_and_picture_cancel_out(kind):
+    """Whole numbers, so that the sum is exactly zero: value and gradient are those of F.normalize."""
+    image = torch.tensor([[1.0, -2, 3, 0, 0, 2], [1, 0, 0, 0, 0, 0]], dtype=kind)
+    text, against = -image[:1], torch.eye(D, dtype=kind)[2:3]
+    results = []
+    for form in (sum_scores, lambda v, w, r: (F.normalize(v[None] + w[:, None], dim=-1) * r[:, None]).sum(-1)):
+        given = [x.clone().requires_grad_() for x in (image, text, against)]
+        got = form(*given)
+        results.append([got.detach(), *torch.autograd.grad(got[0, 0], given)])
+    assert results[0][0][0, 0] == 0
+    for mine, theirs in zip(*results, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-5)
+    assert results[0][1].abs().max() == pytest.approx(1e12)
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

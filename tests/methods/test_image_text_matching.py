@@ -139,6 +139,17 @@ def test_everything_is_learnt(method):
     assert without == []
 
 
+@pytest.mark.parametrize("share", [0.0, 0.01])
+def test_every_trainable_tensor_is_read(blip, share):
+    """A tensor that no gradient reaches stops a distributed run at its second step."""
+    method = load_method("image-text-matching", copy.deepcopy(blip), share=share)
+    method.loss(batch())["loss"].backward()
+    assert [name for name, p in method.named_parameters() if p.requires_grad and p.grad is None] == []
+    still = {name for name, p in method.named_parameters() if not p.requires_grad}
+    assert bool(still) == (share == 0)
+    assert all("crossattention" in name or "itm_head" in name for name in still)
+
+
 def test_matching_is_learnt(method):
     """The pairs are told from their hard negatives after some steps on one batch; at the start it is a guess."""
     with torch.random.fork_rng():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from small_tat import ANCHORS, MOVES, TEXTS, TINY, built, features, pixels, trai
 
 from composir import checkpoint
 from composir.backbones import load_backbone
+from composir.backbones.tokenizer import TextTokenizer
 from composir.errors import ComposirError
 from composir.methods import load_method
 from composir.methods.lora import layers
@@ -203,6 +205,23 @@ def test_what_stands_still_is_named_by_its_weights():
     assert built().frozen("text").key == text.key  # type: ignore[union-attr]
     assert built("clip-tiny", 1).frozen("text").key != text.key  # type: ignore[union-attr]
     assert built("clip-tiny", 1, anchor="image").frozen("image").key != image.key  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("backbone", TINY)
+def test_frozen_texts_are_named_by_their_tokenizer_too(backbone, tmp_path):
+    """The same tensors behind another tokenizer.json give a text another feature; pictures stay as they are."""
+    method = built(backbone)
+    keys = [method.frozen("text").key, method.gallery_key()]  # type: ignore[union-attr]
+    method.backbone.tokenizer.save(tmp_path)
+    own = method.backbone.tokenizer
+    method.backbone.tokenizer = TextTokenizer.from_folder(tmp_path, own.context, own.start is not None)
+    assert [method.frozen("text").key, method.gallery_key()] == keys  # type: ignore[union-attr]
+    told = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    told["normalizer"] = None
+    (tmp_path / "tokenizer.json").write_text(json.dumps(told), encoding="utf-8")
+    method.backbone.tokenizer = TextTokenizer.from_folder(tmp_path, own.context, own.start is not None)
+    assert method.frozen("text").key != keys[0]  # type: ignore[union-attr]
+    assert method.gallery_key() == keys[1]
 
 
 @pytest.mark.parametrize("anchor", ANCHORS)

@@ -104,6 +104,12 @@ def recipe() -> str:
 
 
 @pytest.fixture
+def triplet_recipe() -> str:
+    """The run file on triplets."""
+    return TRIPLETS
+
+
+@pytest.fixture
 def dropping(load, monkeypatch):
     """The run on triplets by the method in dropping.py."""
     monkeypatch.syspath_prepend(str(Path(__file__).parent))

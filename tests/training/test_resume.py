@@ -14,9 +14,12 @@ import pytest
 import torch
 from same_run import check_equal
 
+from composir import checkpoint
+from composir.backbones import load_backbone
 from composir.backbones.clip import ClipBackbone
 from composir.config import dump
 from composir.errors import ComposirError
+from composir.methods import load_method
 from composir.methods.contrastive import Contrastive
 from composir.training import fit, run
 from composir.training.chance import put_back, snapshot
@@ -54,6 +57,33 @@ def test_killed_and_resumed_is_the_uninterrupted_run(kind, load, dropping, tmp_p
     assert report["steps"] == 9
     check_equal(whole, cut)
     assert not (cut / "state.safetensors").exists()
+
+
+TAT = '[backbone]\nname = "clip-tiny"\n\n[method]\nname = "tat"\n\n'
+FIRST = {"clip4cir": "clip-tiny", "bi-blip4cir": "blip-tiny"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["clip4cir", "bi-blip4cir", "tat"])
+def test_killed_and_resumed_with_texts_read_once(name, load, recipe, triplet_recipe, tmp_path, monkeypatch):
+    """Texts of unequal length, which a second stage meets in other company after a kill; each run has its own cache."""
+    settings = ["train.save_every=2", "train.epochs=3"]
+    if name in FIRST:
+        first = tmp_path / "stage-1.safetensors"
+        checkpoint.save(first, load_method(name, load_backbone(FIRST[name]), stage=1), arguments={"stage": 1})
+        text = triplet_recipe.replace("clip4cir", name).replace("clip-tiny", FIRST[name])
+        config = load(*settings, f"init={first}", text=text)
+    else:
+        own = recipe[recipe.index("[backbone]") : recipe.index("[data]")]
+        config = load(*settings, text=recipe.replace(own, TAT))
+    path, whole, cut = tmp_path / "run.toml", tmp_path / "whole", tmp_path / "cut"
+    path.write_text(dump(config), encoding="utf-8")
+    run(config, whole, say=quiet)
+    monkeypatch.setenv("COMPOSIR_CACHE", str(tmp_path / "cache of the killed"))
+    killed(path, cut, 5)
+    assert load_state(cut / "state.safetensors").step == 4
+    run(config, cut, say=quiet, resume=True)
+    check_equal(whole, cut)
 
 
 def test_killed_behind_the_last_validation(load, recipe, tmp_path, monkeypatch):

@@ -6,9 +6,11 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from same_run import check_equal
 
 from composir import checkpoint
 from composir.backbones import load_backbone
@@ -24,7 +26,7 @@ from composir.training import NotFiniteError, Progress, fit, run
 from composir.training.build import build_backbone
 from composir.training.folder import RunFolder
 from composir.training.pictures import Source, decoded
-from composir.training.state import load_state, restore
+from composir.training.state import load_state, save_state
 from composir.training.validate import CAPTION_METRICS, Validation, caption_scores
 
 RUN_MODULE = sys.modules["composir.training.run"]  # by attribute it is the function of that name
@@ -284,19 +286,23 @@ def test_a_run_on_pairs_may_be_judged_by_a_task(load, tmp_path, metric):
 
 
 class Breaks(Contrastive):
-    """Its loss is NaN at the third step."""
+    """Its loss is NaN at a step, the third."""
 
     name = "breaks"
     seen = 0
+    broken = 3
+    began: ClassVar[list[torch.Tensor]] = []  # where random numbers stood at each step
 
     def loss(self, batch):
         self.seen += 1
+        self.began.append(torch.get_rng_state())
         losses = super().loss(batch)
         torch.rand(1)
-        return {"loss": losses["loss"] * (math.nan if self.seen == 3 else 1)}
+        return {"loss": losses["loss"] * (math.nan if self.seen == self.broken else 1)}
 
 
 def test_nan_stops_with_ids_and_a_state_from_which_it_happens_again(load, tmp_path):
+    Breaks.began.clear()
     config = load(f"method.name={__name__}:Breaks")
     with pytest.raises(NotFiniteError, match=r"the loss is nan at step 3; .*and all these ids, are in") as caught:
         run(config, tmp_path / "out", say=quiet)
@@ -307,15 +313,33 @@ def test_nan_stops_with_ids_and_a_state_from_which_it_happens_again(load, tmp_pa
     saved = load_state(tmp_path / "out" / "failed" / "state.safetensors")
     assert saved.step == 2
     assert all(bool(tensor.isfinite().all()) for name, tensor in saved.tensors.items() if name.startswith("model/"))
-    # Where random numbers stood before that step, not behind it.
-    dataset = load_dataset("wardrobe", train=48, val=18, test=6)
-    texts = [text for pair in dataset.pairs("train") for text in pair.captions]
-    method = Contrastive(build_backbone(config, texts))
-    steps = fit(method, [], steps=9, lr=1e-3, start=2)
-    restore(saved, steps)
-    drawn = torch.rand(1)
-    torch.set_rng_state(saved.tensors["chance/torch"])
-    assert torch.equal(torch.rand(1), drawn)
+    # Where random numbers stood before that step, not behind it: the step itself has drawn one.
+    assert torch.equal(saved.tensors["chance/torch"], Breaks.began[2])
+    assert not torch.equal(torch.get_rng_state(), Breaks.began[2])
+
+
+def test_a_failed_run_goes_on_from_the_state_before_the_step(load, tmp_path, monkeypatch):
+    """In the place of the run's own state, once the reason is gone; it is then the run that never failed."""
+    config = load(f"method.name={__name__}:Breaks")
+    monkeypatch.setattr(Breaks, "broken", 0)
+    run(config, tmp_path / "whole", say=quiet)
+    monkeypatch.setattr(Breaks, "broken", 5)
+    with pytest.raises(NotFiniteError):
+        run(config, tmp_path / "out", say=quiet)
+    monkeypatch.setattr(Breaks, "broken", 0)
+    (tmp_path / "out" / "failed" / "state.safetensors").replace(tmp_path / "out" / "state.safetensors")
+    run(config, tmp_path / "out", say=quiet, resume=True)
+    check_equal(tmp_path / "whole", tmp_path / "out")
+
+
+def test_a_state_without_notes_is_refused_by_name(load, tmp_path):
+    """As composir left them in failed/ at first."""
+    config = load()
+    place = RunFolder(tmp_path / "out")
+    place.begin(config)
+    save_state(place.state, fit(Contrastive(ClipBackbone.tiny()), [], steps=1, lr=1e-3), {})
+    with pytest.raises(ComposirError, match=r"state\.safetensors does not say best, log, seconds"):
+        run(config, tmp_path / "out", say=quiet, resume=True)
 
 
 @pytest.fixture

@@ -87,6 +87,10 @@ class Backbone(nn.Module):
         """What each id of the text tower stands for, words that were added included; {} where that is not told."""
         return {}
 
+    def reading(self) -> str:
+        """What, beside the tensors of `text`, a text's feature depends on: how words become ids; "" if not told."""
+        return ""
+
     @abstractmethod
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write the folder that `from_pretrained` of this class and of transformers both read.
@@ -147,6 +151,10 @@ class TransformersBackbone(Backbone):
     def vocabulary(self) -> Mapping[int, str]:
         """Of the tokenizer, by id."""
         return {index: token for token, index in self.tokenizer.core.get_vocab().items()}
+
+    def reading(self) -> str:
+        """Of the tokenizer."""
+        return self.tokenizer.spec
 
     def _check_pixels(self, pixels: Tensor) -> None:
         wanted = (3, self.image_size, self.image_size)

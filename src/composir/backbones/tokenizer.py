@@ -7,6 +7,7 @@ cannot move the place where CLIP reads its feature. No sentencepiece: SigLIP is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import string
 from collections.abc import Iterable, Mapping, Sequence
@@ -169,6 +170,12 @@ class TextTokenizer:
     def add_special(self, tokens: Sequence[str]) -> None:
         """Have these special tokens, behind all others where they are new; no user's text ever becomes one."""
         self.core.add_special_tokens([token for token in tokens if self.core.token_to_id(token) is None])
+
+    @property
+    def spec(self) -> str:
+        """64 hexadecimal digits of all that ids depend on: two tokenizers of one spec read every text alike."""
+        frame = (self.context, self.start, self.end, self.pad, self.config.get("tokenizer_class"))
+        return hashlib.sha256(f"{frame}\n{self.core.to_str()}".encode()).hexdigest()
 
     @property
     def highest(self) -> int:

@@ -150,7 +150,11 @@ class Clip4Cir(JointSpace):
         return rows.to(device).float()
 
     def _read(self, texts: Sequence[str], before: str = "") -> Tensor:
-        """Raw text features for the loss: where no step changes the text tower, each text is encoded once."""
+        """Raw text features for the loss: where no step changes the text tower, each text is encoded once.
+
+        On a CPU alone: with others it would be filled up to the longest, and its last bit would depend on when a run
+        came across it first, so that one that was resumed would not be the one that never stopped.
+        """
         text = list(self.backbone.text.parameters())
         if any(p.requires_grad for p in text):
             return self.text_features(texts, before)
@@ -159,8 +163,10 @@ class Clip4Cir(JointSpace):
             self._texts, self._stamp = {}, stamp
         new = [one for one in dict.fromkeys(texts) if (before, one) not in self._texts]
         if new:
-            with torch.no_grad(), torch.autocast(text[0].device.type, enabled=False):
-                made = self.text_features(new, before).cpu()
+            device = text[0].device.type
+            parts = [[one] for one in new] if device == "cpu" else [new]
+            with torch.no_grad(), torch.autocast(device, enabled=False):
+                made = torch.cat([self.text_features(part, before) for part in parts]).cpu()
             self._texts.update(zip([(before, one) for one in new], made, strict=True))
         return torch.stack([self._texts[before, one] for one in texts]).to(text[0].device)
 

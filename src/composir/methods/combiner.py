@@ -24,6 +24,7 @@ from composir.errors import ComposirError
 # Per feature dimension: 2560 and 5120 for BLIP's 256, as both papers have it.
 PROJECTION, HIDDEN = 10, 20
 CHUNK = 4096  # pairs composed at a time
+SHORTEST = 1e-12  # a shorter sum is divided by this, as F.normalize does
 
 
 class Half(NamedTuple):
@@ -156,12 +157,13 @@ def sum_scores(
 ) -> Float[Tensor, "B N"]:
     """<n(image_j + text_i), against_i>, the sum's counterpart of `Combiner.scores`, from four products of matrices.
 
-    <image_j, against_i> + <text_i, against_i> over the root of |image_j|^2 + |text_i|^2 + 2 <image_j, text_i>.
+    <image_j, against_i> + <text_i, against_i> over the root of |image_j|^2 + |text_i|^2 + 2 <image_j, text_i>,
+    of 1e-24 at least.
     """
     with torch.autocast(image.device.type, enabled=False):
         dots = against @ image.T + _dot(text, against)
         squares = _dot(text, text) + _dot(image, image).T + 2 * text @ image.T
-        return dots / squares.clamp(min=torch.finfo(squares.dtype).tiny).sqrt()
+        return dots / squares.clamp(min=SHORTEST**2).sqrt()
 
 
 def _mask(x: Tensor, dropout: float) -> Tensor:

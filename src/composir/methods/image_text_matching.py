@@ -21,7 +21,7 @@ from torch import Tensor
 from composir.backbones.base import Backbone
 from composir.errors import ComposirError
 from composir.losses import gathered, symmetric_contrastive
-from composir.methods.contrastive import MAX_SCALE, Contrastive
+from composir.methods.contrastive import MAX_SCALE, UNREAD, Contrastive
 from composir.methods.slerp import DEFAULT_ALPHA, Slerp
 
 
@@ -52,8 +52,7 @@ class ImageTextMatching(Slerp):
         backbone: One with a matching head: BLIP.
         alpha: As in Slerp.
         share: Share of the batch, 0..1, whose pairs the matching loss reads; it costs three more text passes for
-            each. 0 leaves the contrastive loss alone.
-
+            each, of one pair at least. 0 leaves the contrastive loss alone, and what only matching reads as it is.
         uniform: Share of negatives, 0..1, drawn from the batch at random, whatever their similarity. The papers have
             none, but start from trained towers: fresh ones do not learn from hard negatives alone, which agree with
             the positive in all that is easy.
@@ -78,6 +77,10 @@ class ImageTextMatching(Slerp):
                 raise ComposirError(f"{what} = {value} is outside 0..1")
         self.share, self.uniform = share, uniform
         self.requires_grad_(True)
+        if share == 0:  # no gradient would reach it, which distributed training does not forgive
+            for name, parameter in backbone.named_parameters():
+                if any(part in name for part in UNREAD):
+                    parameter.requires_grad_(False)
 
     def loss(self, batch: dict[str, object]) -> dict[str, Tensor]:
         """Of {"pixels": uint8 (B,3,S,S), "texts": B strings}: total = ITC (mean of both ways) + ITM.
@@ -95,7 +98,7 @@ class ImageTextMatching(Slerp):
         with torch.autocast(image.device.type, enabled=False):
             itc = symmetric_contrastive(gathered(image), gathered(text), scale) / 2
         parts = {"loss": itc, "itc": itc.detach(), "scale": scale.detach()}
-        chosen = round(self.share * len(texts))
+        chosen = max(1, round(self.share * len(texts))) if self.share else 0
         if chosen:
             itm, right = self._matching(tokens, texts, (scale * image @ text.T).detach(), chosen)
             parts |= {"loss": itc + itm, "itm": itm.detach(), "itm_right": right}

@@ -88,9 +88,8 @@ class Tat(Slerp):
             return None
         head = f"{Tat.__module__}:{Tat.__name__} {side}\n"
         if side == "text":
-            return Frozen(
-                self.fingerprint(("backbone.text.",), head), None, lambda texts: self.encode_text(texts)[:, 0]
-            )
+            key = self.fingerprint(("backbone.text.",), f"{head}{self.backbone.reading()}\n")
+            return Frozen(key, None, lambda texts: self.encode_text(texts)[:, 0])
         plain = self.transform("gallery")
         key = self.fingerprint(("backbone.image.",), head + plain.spec)
         return Frozen(key, plain, lambda images: self.encode_gallery(images)[:, 0])

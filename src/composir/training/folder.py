@@ -19,6 +19,8 @@ from composir.training.state import Saved, load_state, save_state
 
 # These say nothing of the result, so a run may go on with others.
 FREE = {"train": ("workers", "save_every", "tensorboard"), "features": ("folder",)}
+# What a state tells of its run.
+NOTED = {"best", "seconds", "log"}
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,9 @@ class RunFolder:
         if not self.state.exists():
             return None
         saved = load_state(self.state)
+        unsaid = sorted(NOTED - saved.notes.keys())
+        if unsaid:
+            raise ComposirError(f"{self.state} does not say {', '.join(unsaid)}, so no run goes on from it; remove it")
         if not resume:
             raise ComposirError(
                 f"{self.path} holds an unfinished run, saved at step {saved.step}; go on with it by --resume, or "
@@ -77,9 +82,14 @@ class RunFolder:
         return saved
 
     def begin(self, config: RunConfig) -> None:
-        """Make the folder and write the run file as it took effect."""
+        """Make the folder, write the run file as it took effect, and put back a backbone that a kill left aside."""
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "config.toml").write_text(dump(config), encoding="utf-8")
+        _put_back(self.backbone)
+        _written(self.path / "config.toml", dump(config))
+
+    def keep_card(self, text: str) -> None:
+        """Write README.md, the model card of the best checkpoint."""
+        _written(self.path / "README.md", text)
 
     def keep_backbone(self, backbone: Backbone) -> None:
         """Write beside and rename, so that a kill never leaves half a backbone under the name that is read."""
@@ -89,13 +99,13 @@ class RunFolder:
 
         _replaced(self.backbone, write)
 
-    def keep_failure(self, steps: fit, error: NotFiniteError) -> Path:
-        """Save the state before a step that failed, and what was in its batch; returns where.
+    def keep_failure(self, steps: fit, error: NotFiniteError, notes: Mapping[str, Any]) -> Path:
+        """Save the state before a step that failed, with a run's notes, and what was in its batch; returns where.
 
         In a distributed run all processes call this, and the first one writes.
         """
         folder = self.path / "failed"
-        save_state(folder / "state.safetensors", steps, {}, before=True)
+        save_state(folder / "state.safetensors", steps, {**notes, "log": self._logged()}, before=True)
         if not steps.accelerator.is_main_process:
             return folder
         told = {"step": error.step, "value": repr(error.value), "message": str(error), "ids": error.ids}
@@ -104,19 +114,43 @@ class RunFolder:
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Write report.json; a finished run has nothing to go on from."""
-        text = json.dumps(report, indent=2, ensure_ascii=False)
-        fresh = self.path / "report.json.writing"
-        fresh.write_text(text + "\n", encoding="utf-8")
-        fresh.replace(self.path / "report.json")
+        _written(self.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         self.state.unlink(missing_ok=True)
+
+    def _logged(self) -> int:
+        """Bytes of the log that stand."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+
+def _written(path: Path, text: str) -> None:
+    """At every moment the old file or the new one, whole."""
+    fresh = path.with_name(f"{path.name}.writing")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)
 
 
 def _replaced(folder: Path, write: Callable[[Path], None]) -> None:
-    fresh = folder.with_name(f"{folder.name}.writing")
+    """A folder cannot be renamed onto another, so the old one steps aside; `_put_back` undoes what a kill left."""
+    _put_back(folder)
+    fresh, old = _beside(folder)
     shutil.rmtree(fresh, ignore_errors=True)
     write(fresh)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(folder: Path) -> None:
+    """Leave one whole folder under its name, if there is one at all."""
+    _, old = _beside(folder)
+    if not folder.exists() and old.exists():
+        old.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    return folder.with_name(f"{folder.name}.writing"), folder.with_name(f"{folder.name}.old")
 
 
 def _differences(one: RunConfig, other: RunConfig) -> list[str]:

@@ -72,7 +72,7 @@ def run(
                 if _due(job, step) or _saved_between(job, step):
                     save_state(place.state, steps, {})  # gives its random numbers to the first
     except NotFiniteError as error:
-        told = place.keep_failure(steps, error)
+        told = place.keep_failure(steps, error, {"best": job.best, "seconds": job.seconds})
         error.args = (f"{error}; the state before that step, and all these ids, are in {told}",)
         raise
     finally:
@@ -140,7 +140,7 @@ def _validate(job: Job, step: Step, epoch: int, place: RunFolder, log: Log) -> N
         text = card(
             job.config, job.method, place.path.name, step=step.number, metric=metric, scores=scores, sizes=job.sizes
         )
-        (place.path / "README.md").write_text(text, encoding="utf-8")
+        place.keep_card(text)
     checkpoint.save(place.last, job.method, **about)
 
 
