@@ -2,10 +2,10 @@
 
 import { fill, h, show } from "./dom.js";
 import { Grid } from "./grid.js";
-import { failure, message, waiting } from "./messages.js";
+import { failure, message, nothing, renewed, waiting } from "./messages.js";
 import { Search } from "./search.js";
 import { bodyOf, obstacle } from "./request.js";
-import { ordered, summary } from "./summary.js";
+import { notes, ordered, summary } from "./summary.js";
 
 const SKELETONS = 12;
 const PATIENCE = 180; // milliseconds before it is shown that something is under way
@@ -90,12 +90,8 @@ export class Column {
 
   /** Say how many there are, and where the targets stand. */
   tell() {
-    const notes = [
-      this.misread && "The filter cannot be read; these are the results before it.",
-      this.#begun && "The gallery was renewed meanwhile; these results begin anew.",
-    ];
-    const told = notes.filter(Boolean).map((note) => h("span", { class: "note" }, note));
-    fill(this.told, this.answer ? [...summary(this.answer, this.hits, this.spec), ...told] : null);
+    const told = () => [...summary(this.answer, this.hits, this.spec), ...notes(this.misread, this.#begun)];
+    fill(this.told, this.answer ? told() : null);
     const over = this.answer && !this.misread && !this.search.hasMore && this.hits.length > 0;
     fill(this.end, over ? h("p", {}, `That is all: ${this.hits.length} ${this.hits.length === 1 ? "picture" : "pictures"}.`) : null);
   }
@@ -141,7 +137,7 @@ export class Column {
     this.hits = further ? [...this.hits, ...fresh] : fresh;
     this.misread = null;
     this.answer = further ? { ...this.answer, ...answer, target_ranks: this.answer.target_ranks } : answer;
-    this.#say(this.hits.length ? null : this.#nothing());
+    this.#say(this.hits.length ? null : nothing(this.spec.query));
     this.changed(this);
     this.draw();
     if (!further && this.element.getBoundingClientRect().top < 0) this.element.scrollIntoView();
@@ -178,20 +174,9 @@ export class Column {
 
   /** What follows is of another gallery than what is shown. Of itself only once, lest two galleries in turn go on for ever. */
   #anew() {
-    const again = { label: "Begin anew", run: () => this.search.anew() };
-    const text = "What follows is no longer of the gallery that these results are of.";
-    if (this.#begun) return fill(this.end, message({ kind: "hint", title: "The gallery was renewed", text, buttons: [again] }));
+    if (this.#begun) return fill(this.end, renewed(() => this.search.anew()));
     this.#begun = true;
     this.search.anew();
-  }
-
-  #nothing() {
-    const { filters, where } = this.spec.query;
-    const text =
-      filters.length || where
-        ? "No picture passes the filters. Loosen one of them."
-        : "The gallery has nothing for this. Try other words, or another picture.";
-    return message({ kind: "empty", title: "Nothing found", text });
   }
 
   #unfold(hit) {

@@ -66,3 +66,18 @@ export function sentence(text) {
   const whole = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
+
+/** No picture is found. */
+export function nothing({ filters, where }) {
+  const text =
+    filters.length || where
+      ? "No picture passes the filters. Loosen one of them."
+      : "The gallery has nothing for this. Try other words, or another picture.";
+  return message({ kind: "empty", title: "Nothing found", text });
+}
+
+/** What comes next is of another gallery than what is shown. */
+export function renewed(anew) {
+  const text = "What follows is no longer of the gallery that these results are of.";
+  return message({ kind: "hint", title: "The gallery was renewed", text, buttons: [{ label: "Begin anew", run: anew }] });
+}

@@ -36,3 +36,12 @@ function targetRanks(ranks, wanted) {
   if (!ranks.length) return `${word} not ranked`;
   return `${word} at ${ranks.sort((a, b) => a - b).join(", ")}`;
 }
+
+/** What is to be known of these results beside their number. */
+export function notes(misread, begun) {
+  const told = [
+    misread && "The filter cannot be read; these are the results before it.",
+    begun && "The gallery was renewed meanwhile; these results begin anew.",
+  ];
+  return told.filter(Boolean).map((note) => h("span", { class: "note" }, note));
+}
