@@ -65,32 +65,6 @@ def test_the_list_goes_on_to_its_end_and_nothing_stands_twice(visit):
     assert len(cursors) == len(set(cursors)) == -(-everything["total"] // 24) - 1
 
 
-def roll(one):
-    one.page.mouse.wheel(0, 4000)
-
-
-def to_the_end(one):
-    one.page.keyboard.press("End")
-
-
-@pytest.mark.parametrize(("order", "further"), [("composed", to_the_end), ("image", roll), ("text", to_the_end)])
-def test_no_order_and_no_way_of_scrolling_stops_the_list(visit, order, further):
-    """In another order further pictures come among those above, and the end may stay where it was: near."""
-    one = visit(width=1440, height=900)
-    answer = one.begin("in green")
-    one.page.keyboard.press("Escape")
-    if order != "composed":
-        one.page.click(f"#order [data-order={order}]")
-    one.page.locator(".card").last.hover()
-    for _ in range(40):
-        further(one)
-        one.page.wait_for_timeout(60)
-        if one.page.locator(".end").inner_text().startswith("That is all"):
-            break
-    assert one.page.inner_text(".end") == f"That is all: {answer['total']} pictures."
-    assert len(one.ids()) == answer["total"]
-
-
 def test_a_tall_window_is_filled_without_scrolling(visit):
     one = visit(height=5000)
     one.say("red")
