@@ -6,8 +6,6 @@ import csv
 import io
 import json
 
-import pytest
-
 
 def ids(answer):
     return [hit["id"] for hit in answer["hits"]]
