@@ -6,6 +6,8 @@ import csv
 import io
 import json
 
+import pytest
+
 
 def ids(answer):
     return [hit["id"] for hit in answer["hits"]]
@@ -61,6 +63,56 @@ def test_the_list_goes_on_to_its_end_and_nothing_stands_twice(visit):
     assert one.page.inner_text(".end") == f"That is all: {everything['total']} pictures."
     cursors = [body["cursor"] for body in one.bodies()[before:]]
     assert len(cursors) == len(set(cursors)) == -(-everything["total"] // 24) - 1
+
+
+def roll(one):
+    one.page.mouse.wheel(0, 4000)
+
+
+def to_the_end(one):
+    one.page.keyboard.press("End")
+
+
+@pytest.mark.parametrize(("order", "further"), [("composed", to_the_end), ("image", roll), ("text", to_the_end)])
+def test_no_order_and_no_way_of_scrolling_stops_the_list(visit, order, further):
+    """In another order further pictures come among those above, and the end may stay where it was: near."""
+    one = visit(width=1440, height=900)
+    answer = one.begin("in green")
+    one.page.keyboard.press("Escape")
+    if order != "composed":
+        one.page.click(f"#order [data-order={order}]")
+    one.page.locator(".card").last.hover()
+    for _ in range(40):
+        further(one)
+        one.page.wait_for_timeout(60)
+        if one.page.locator(".end").inner_text().startswith("That is all"):
+            break
+    assert one.page.inner_text(".end") == f"That is all: {answer['total']} pictures."
+    assert len(one.ids()) == answer["total"]
+
+
+def test_words_typed_as_the_end_comes_near_are_searched_for(visit):
+    """What waits for the end of typing is not displaced by a request for further pictures, nor lost to Enter."""
+    one = visit(width=1440, height=900)
+    one.begin("in green")
+    one.page.wait_for_load_state("networkidle")
+    typed = """async () => {
+      scrollTo(0, 0);
+      for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
+      const field = document.getElementById("words");
+      field.value = "in yellow";
+      field.dispatchEvent(new Event("input", { bubbles: true }));
+      document.querySelector(".end").scrollIntoView();
+    }"""
+
+    def act():
+        one.page.evaluate(typed)
+        one.page.wait_for_timeout(100)  # the end is seen, and the pause that ends typing is not over
+        one.page.press("#words", "Enter")
+
+    one.search(act, text="in yellow")
+    sent = [body["text"] for body in one.bodies() if not body.get("cursor")]
+    assert sent.count("in yellow") == 1
 
 
 def test_a_tall_window_is_filled_without_scrolling(visit):

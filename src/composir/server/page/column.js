@@ -141,8 +141,13 @@ export class Column {
     this.changed(this);
     this.draw();
     if (!further && this.element.getBoundingClientRect().top < 0) this.element.scrollIntoView();
-    // What was loaded may be too little to fill the window, and then nothing scrolls into sight.
-    if (this.end.getBoundingClientRect().top < innerHeight + 900) this.search.more();
+    this.#lookAgain();
+  }
+
+  /** Have it told once more whether the end is near: where it was near before, and still is, nothing would be told. */
+  #lookAgain() {
+    this.#watch.unobserve(this.end);
+    this.#watch.observe(this.end);
   }
 
   #failed(problem, further) {

@@ -53,19 +53,21 @@ export class Search {
     if (this.#waiting !== null) this.#run(this.#waiting, null);
   }
 
-  /** Ask for the hits that follow, if nothing is under way. */
+  /** Ask for the hits that follow, if nothing is under way and nothing else is about to be asked. */
   more() {
-    if (this.#cursor !== null && this.#abort === null) this.#run(this.#asked, this.#cursor);
+    const idle = this.#abort === null && this.#waiting === null;
+    if (this.#cursor !== null && idle) this.#run(this.#asked, this.#cursor);
   }
 
-  /** Ask the same once more: further hits if they failed, else all. */
+  /** Ask the same once more: further hits if they failed, else all. What waits to be asked goes before it. */
   retry() {
-    this.#run(this.#asked, this.#cursor);
+    if (this.#waiting !== null) this.hurry();
+    else this.#run(this.#asked, this.#cursor);
   }
 
-  /** Ask the same once more, from the first hit on. */
+  /** Ask the same once more, from the first hit on. What waits to be asked goes before it. */
   anew() {
-    this.#run(this.#asked, null);
+    this.#run(this.#waiting ?? this.#asked, null);
   }
 
   /** Ask nothing any more. */
