@@ -63,10 +63,11 @@ def score_blocks(
     chunk = min(CHUNK_BYTES, memory // 4)
     # Beside the scores, ordering needs masks and maxima, at most half as much. The products of a block with one gallery
     # row have to fit a chunk.
-    left = memory - chunk - ORDER_BYTES * n * workers
+    twins = Twins.of(gallery)
+    left = memory - chunk - ORDER_BYTES * n * workers - twins.nbytes
     at_once = min(left // (6 * n + 4 * s * d), chunk // (4 * s * (t + 2)), QUERIES) if n else QUERIES
     at_once = _even(q, max(1, at_once))
-    held, twins = torch.empty(at_once, n, device=query.device), Twins.of(gallery)
+    held = torch.empty(at_once, n, device=query.device)
     for start in range(0, q, at_once):
         part = query[start : start + at_once].float()
         block = held[: len(part)]

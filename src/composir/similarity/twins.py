@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-CHUNK_BYTES = 16 * 2**20
+CHUNK_BYTES = 4 * 2**20
+PARTS = 8  # of a block of scores, of which one is copied at a time
 SEEN = 64  # numbers of a row by which most others are told apart
 WHOLE = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # numbers of so many bytes, as their bits
 
@@ -47,8 +48,13 @@ class Twins:
     def level(self, scores: Float[Tensor, "Q N"]) -> None:
         """Give every row the score of the first that it equals."""
         if len(self.later):
-            for part in scores.split(max(1, len(scores) // 2)):  # what is copied is half of the scores at most
-                part[:, self.later] = part[:, self.first]
+            for part in scores.split(max(1, len(scores) // PARTS)):
+                part.index_copy_(1, self.later, part.index_select(1, self.first))
+
+    @property
+    def nbytes(self) -> int:
+        """What the rows take in memory."""
+        return self.later.nbytes + self.first.nbytes
 
 
 def _keys(rows: Float[Tensor, "N W"], some: Int[Tensor, " M"] | None = None) -> Int[Tensor, " M"]:
