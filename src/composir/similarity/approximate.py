@@ -17,7 +17,7 @@ from composir.errors import ComposirError
 from composir.similarity.nearest import Nearest, Wanted
 
 RECALL, AT = 0.99, 50
-SPARE = 4  # one more row is scored truly for each so many that are asked for: eight bits mistake the last few only
+SPARE = 12  # one more row is scored truly for each so many that are asked for: eight bits mistake the last few only
 SAMPLE = 200  # queries by which the number of lists is chosen
 TRAINED = 64  # vectors for each list, by which lists are laid out
 CHUNK = 65_536

@@ -25,7 +25,6 @@ CHUNK_BYTES = 32 * 2**20  # of a gallery converted to single precision at a time
 FEW = 8  # a share of 1/8 of the rows and less is scored directly
 ENOUGH = 4  # times k rows are scored truly at once; of more, a finer pass tells which need be
 KEPT_BYTES = 512 * 2**20
-EINSUM = 4096  # numbers, of 8,192 that numpy buffers
 TAME = 40  # the largest number of a query lies within 2**-40..2**40, else it is scaled for the quick pass
 UNIT = 2.0**-24  # relative error of one operation in single precision
 
@@ -205,9 +204,10 @@ class Nearest:
         total = np.zeros(len(rows))
         step = max(1, CHUNK_BYTES // (8 * self.vectors[:1].size or 1))
         for start in range(0, len(rows), step):
-            part = self.vectors[rows[start : start + step]].astype(np.float64)
+            part = _double(self.vectors.take(rows[start : start + step], axis=0))
             for vector, weight in zip(wanted.vectors.astype(np.float64), wanted.weights, strict=True):
-                total[start : start + step] += weight * _products(part, vector).max(axis=1)
+                # One product of two vectors each: how a row is summed depends on nothing but its width.
+                total[start : start + step] += weight * np.vecdot(part, vector).max(axis=1)
         if not np.isfinite(total).all():
             raise ComposirError("a score is not a number: the embedding of a query or of a gallery image is broken")
         return total
@@ -286,10 +286,9 @@ def reaching(
     return found
 
 
-def _products(rows: Float64[NDArray, "R T D"], vector: Float64[NDArray, " D"]) -> Float64[NDArray, "R T"]:
-    # einsum adds in pieces of its buffer, which begin anew wherever the rows before ended: none may cross one.
-    cuts = range(0, len(vector), EINSUM)
-    return sum(np.einsum("rtd,d->rt", rows[:, :, i : i + EINSUM], vector[i : i + EINSUM]) for i in cuts)  # pyright: ignore[reportReturnType]
+def _double(rows: Float16[NDArray, "R T D"]) -> Float64[NDArray, "R T D"]:
+    """The same numbers; torch converts half precision several at once, numpy one by one."""
+    return torch.from_numpy(rows).float().numpy().astype(np.float64)
 
 
 def _from(
