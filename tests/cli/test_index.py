@@ -101,15 +101,27 @@ def test_the_report_as_json(cli, pictures, tmp_path):
     } <= set(report)
 
 
-def test_hostile_files_end_in_the_report(cli, shared_data, tmp_path):
-    done = cli(
-        "index", shared_data / "hostile_images", "--gallery", tmp_path / "g", "--backbone", "clip-tiny", "--json"
+MEASURED = """
+import resource, subprocess, sys
+done = subprocess.run([sys.executable, "-m", "composir", *sys.argv[1:]], stdout=subprocess.PIPE)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, done.returncode, done.stdout.decode())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in kilobytes as Linux does")
+def test_hostile_files_end_in_the_report_within_a_gigabyte(shared_data, tmp_path):
+    """Of the command and of the processes that decode for it, the largest."""
+    given = ["index", shared_data / "hostile_images", "--gallery", tmp_path / "g", "--backbone", "clip-tiny", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *map(str, given)], capture_output=True, text=True, timeout=200
     )
-    assert done.code == 0
-    report = json.loads(done.out)
+    kilobytes, code, told = done.stdout.split(" ", 2)
+    assert code == "0", done.stderr
+    report = json.loads(told)
     files = sum(1 for path in (shared_data / "hostile_images").rglob("*") if path.is_file())
     assert report["files"] == files == report["images"] + report["copies"] + len(report["skipped"])
     assert all(row["reason"] for row in report["skipped"])
+    assert int(kilobytes) < 1_000_000
 
 
 def test_real_photographs(cli, shared_data, tmp_path):

@@ -114,6 +114,24 @@ def test_a_separator_is_seen_by_the_head(tmp_path, content, columns):
     assert read_metadata(tmp_path / "m.csv").table.to_pydict() == {"path": ["a", "b"], **columns}
 
 
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        (["007", "12"], ["007", "12"]),
+        (["-01", ""], ["-01", None]),
+        (["12345678901234567890", "1"], ["12345678901234567890", "1"]),
+        (["1.5", "00.25"], ["1.5", "00.25"]),
+        (["0", "0.5"], [0.0, 0.5]),
+        (["4006381333931", "10"], [4006381333931, 10]),
+    ],
+)
+def test_codes_of_digits_stay_as_they_are_written(tmp_path, values, read):
+    rows = "".join(f"{name},{value},3\n" for name, value in zip("ab", values, strict=True))
+    (tmp_path / "m.csv").write_text(f"file_name,code,n\n{rows}", encoding="utf-8")
+    table = read_metadata(tmp_path / "m.csv").table.to_pydict()
+    assert table == {"path": ["a", "b"], "code": read, "n": [3, 3]}
+
+
 def test_signs_that_end_lines_elsewhere_stand_in_jsonl(tmp_path):
     brands = ["a\u2028b", "a\u2029b", "a\x85b"]
     rows = [json.dumps({"file_name": f"{i}", "brand": brand}, ensure_ascii=False) for i, brand in enumerate(brands)]

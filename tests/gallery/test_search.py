@@ -69,6 +69,20 @@ def test_several_vectors_a_picture_are_scored_by_their_best(build):
     assert hits == pytest.approx({"a": (0.8 + 0) / 2, "b": (1 + 1) / 2}, abs=1e-3)
 
 
+def test_thirty_two_vectors_a_picture(build):
+    """A gallery as MAPNet's: a query's every vector meets the best of a picture's thirty-two, with twins among them."""
+    vectors = F.normalize(torch.randn(60, 32, 16, generator=torch.Generator().manual_seed(0)), dim=-1)
+    vectors[30:] = vectors[:30]
+    shelf = build({f"{i:02}": vector.tolist() for i, vector in enumerate(vectors)})
+    query = F.normalize(torch.randn(1, 3, 16, generator=torch.Generator().manual_seed(1)), dim=-1)
+    stored = shelf.vectors(range(60)).double()
+    slow = [sum(max(float(q @ own) for own in picture) for q in query[0].double()) / 3 for picture in stored[:30]]
+    order = sorted(range(60), key=lambda row: (-slow[row % 30], row))
+    hits = shelf.search(query, 40)
+    assert [hit.id for hit in hits] == [f"{row:02}" for row in order[:40]]
+    assert [hit.score for hit in hits] == pytest.approx([slow[row % 30] for row in order[:40]], abs=1e-6)
+
+
 def test_search_is_top_k_over_the_stored_vectors(build):
     vectors = F.normalize(torch.randn(50, 1, 8, generator=torch.Generator().manual_seed(0)), dim=-1)
     shelf = build({f"{i:02}": vector.tolist() for i, vector in enumerate(vectors)})

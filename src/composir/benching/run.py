@@ -31,7 +31,9 @@ PAGE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What was measured of a system; milliseconds of one query, megabytes by which the process grew at building.
+    """What was measured of a system; milliseconds of one query, megabytes that it holds.
+
+    These are by how much the process grew at building, and the rows themselves where the system goes on reading them.
 
     `ratio` is the median over rounds of its fastest half's mean against the baseline's in the same round.
     """
@@ -140,7 +142,8 @@ def _built(kind: type[System], rows: Float16[NDArray, "N D"]) -> tuple[System, f
     seconds = time.perf_counter() - start
     _give_back()
     after = _resident()
-    return system, seconds, None if before is None or after is None else (after - before) / 1e6
+    kept = rows.nbytes if kind.keeps else 0
+    return system, seconds, None if before is None or after is None else (after - before + kept) / 1e6
 
 
 def _give_back() -> None:

@@ -25,10 +25,12 @@ class System(ABC):
     Attributes:
         name: As users type it.
         exact: Whether it promises to find the best.
+        keeps: Whether it goes on reading the rows it was built from, so that they count as its memory.
     """
 
     name: ClassVar[str]
     exact: ClassVar[bool] = True
+    keeps: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(self, rows: Float16[NDArray, "N D"]): ...
@@ -77,6 +79,7 @@ class Composir(System):
     """Eight-bit scan, then true scores of all rows that its error allows among the best."""
 
     name = "composir"
+    keeps = True
 
     def __init__(self, rows):
         self._nearest = Nearest(rows[:, None], Codes(rows[:, None]))
@@ -90,6 +93,7 @@ class ComposirProducts(System):
     """The same without the scale extra: a scan in single precision."""
 
     name = "composir-products"
+    keeps = True
 
     def __init__(self, rows):
         self._nearest = Nearest(rows[:, None], Products(rows[:, None]))
@@ -104,6 +108,7 @@ class ComposirApproximate(System):
 
     name = "composir-approximate"
     exact = False
+    keeps = True
 
     def __init__(self, rows):
         self._lists = Approximate(Nearest(rows[:, None], Codes(rows[:, None])))

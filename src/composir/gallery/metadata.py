@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from composir.errors import DataError
@@ -20,6 +21,7 @@ from composir.gallery.scan import file_id
 
 NAMES = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = ("file_name", "path", "file")  # the first is what Hugging Face's image folders say
+CODE = r"^\s*[+-]?(0\d|\d{19})"  # digits that are no number: as one, 007 would be 7, and the longest are rounded
 NAME = re.compile(r"[^\W\d][\w -]{0,63}")
 MOST_COLUMNS = 256
 TAKEN = {"path": f"by which the gallery calls the file that {FILE_NAME[0]!r} names", ROW: "by which it numbers rows"}
@@ -59,7 +61,7 @@ def find_metadata(root: Path, given: Path | None) -> Path | None:
 
 def origin_of(path: Path) -> str:
     """Fingerprint by which an unchanged file is known."""
-    return f"1 {path.suffix.lower()} {file_id(path)}"  # 1: of the reading
+    return f"2 {path.suffix.lower()} {file_id(path)}"  # 1: of the reading
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -69,7 +71,8 @@ def read_metadata(path: Path) -> Metadata:
     semicolons numbers may have a decimal comma.
 
     Columns are boolean, integer, number or text: the narrowest that takes every value of the column. An empty field, a
-    missing key and null are null.
+    missing key and null are null. A CSV file's column where a number begins with a needless zero, or has nineteen
+    digits or more, holds codes: it is text.
 
     Raises:
         DataError: Neither kind of file; not UTF-8; a malformed row, by its line; a name that cannot be a column's; no
@@ -116,7 +119,15 @@ def _parsed(path: Path, separator: str, point: str) -> pa.Table:
     # Dates stay as they were written: text sorts and compares well, and JSON has no date.
     plain = {own.name: pa.string() for own in first if _kept(own.type) is None}
     convert.column_types = {**plain, **{own.name: pa.string() for own in first if own.name in FILE_NAME}}
-    return csv.read_csv(path, parse_options=parse, convert_options=convert)
+    table = csv.read_csv(path, parse_options=parse, convert_options=convert)
+    written = [own.name for own in table.schema if own.type in (pa.int64(), pa.float64())]
+    if not written or len(set(table.column_names)) < table.num_columns:  # which is refused by name, later
+        return table
+    convert.include_columns, convert.column_types = written, dict.fromkeys(written, pa.string())
+    for name, column in zip(written, csv.read_csv(path, parse_options=parse, convert_options=convert), strict=True):
+        if pc.any(pc.match_substring_regex(column, CODE)).as_py():  # pyright: ignore[reportAttributeAccessIssue]
+            table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
 
 
 def _numbers(table: pa.Table) -> int:
