@@ -1,8 +1,9 @@
 """Indexing that dies. The imports are paid for once: each death is that of a forked child.
 
-Reads lines of JSON {"folder", "gallery", "when", "moment", "mark"} and answers each with the number of steps taken:
-"at": die after that step, a write to disk; 0 lives. "after": die from outside after seconds, or live where all was done
-before. "slowly": likewise, while each batch takes a second and the interval between commits is the shipped one.
+Reads lines of JSON {"folder", "gallery", "when", "moment", "mark"} and answers each with the number of steps taken and
+the seconds that were counted. "at": die after that step, a write to disk; 0 lives. "after": die from outside after
+seconds, or live where all was done before. "amid": likewise, counted from the first batch that is encoded. "slowly": as
+"after", while each batch takes a second and the interval between commits is the shipped one.
 """
 
 import json
@@ -57,6 +58,14 @@ def followed_by(step, write):
     return wrapped
 
 
+def told_by(tells, encode):
+    def telling(method, pixels):
+        os.write(tells, b".")
+        return encode(method, pixels)
+
+    return telling
+
+
 def after_a_while(encode):
     def slow(method, pixels):
         time.sleep(1.0)
@@ -65,13 +74,15 @@ def after_a_while(encode):
     return slow
 
 
-def index(folder: pathlib.Path, path: pathlib.Path, workers: int) -> None:
-    gallery = Gallery.open(path) if path.exists() else create_gallery(path, method, folder)
+def index(folder: pathlib.Path, path: pathlib.Path, workers: int, tells: int | None) -> None:
+    gallery = Gallery.open(path) if path.exists() else create_gallery(path, method, folder)  # which encodes a blank
+    if tells is not None:
+        indexing.encode = told_by(tells, indexing.encode)
     index_folder(gallery, method, folder, batch_size=2, workers=workers)
 
 
-def die(folder: str, gallery: str, when: str, moment: float, mark: str) -> int:
-    told, tells = os.pipe()
+def die(folder: str, gallery: str, when: str, moment: float, mark: str) -> tuple[int, float]:
+    (told, tells), (batch, batches) = os.pipe(), os.pipe()
     child = os.fork()
     if not child:
         os.environ["COMPOSIR_MARK"] = mark  # to be found in the environment of every process that this one starts
@@ -80,17 +91,24 @@ def die(folder: str, gallery: str, when: str, moment: float, mark: str) -> int:
         if when == "slowly":
             indexing.COMMIT_SECONDS = SHIPPED
             indexing.encode = after_a_while(indexing.encode)
-        index(pathlib.Path(folder), pathlib.Path(gallery), workers=int(when == "after"))
+        workers, telling = int(when in {"after", "amid"}), batches if when == "amid" else None
+        index(pathlib.Path(folder), pathlib.Path(gallery), workers, telling)
         os.write(tells, str(steps).encode())
         os._exit(0)
     os.close(tells)
+    os.close(batches)
+    if when == "amid":
+        os.read(batch, 1)
+    start = time.monotonic()
     if when != "at":
         select.select([told], [], [], moment)  # what it tells at its end comes first if it lives on
         os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    lived = time.monotonic() - start
     answer = os.read(told, 20)
     os.close(told)
-    return int(answer or 0)
+    os.close(batch)
+    return int(answer or 0), lived
 
 
 if __name__ == "__main__":
@@ -99,4 +117,4 @@ if __name__ == "__main__":
     indexing.COMMIT_SECONDS, indexing.COMPACT_COMMITS, store.MANY_COMMITS = 0.0, 3, 2
     method = load_method("slerp", load_backbone("clip-tiny"))
     for line in sys.stdin:
-        print(die(**json.loads(line)), flush=True)
+        print(json.dumps(die(**json.loads(line))), flush=True)

@@ -21,19 +21,19 @@ DRIVER = Path(__file__).with_name("killed_indexer.py")
 
 @pytest.fixture(scope="module")
 def drive():
-    """drive(folder, gallery, when, moment) lets an indexer die and gives the steps it took if it lived."""
+    """drive(folder, gallery, when, moment) lets an indexer die; the steps it took if it lived, and seconds."""
     with subprocess.Popen(
         [sys.executable, DRIVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
 
-        def order(folder: Path, gallery: Path, when: str, moment: float) -> int:
+        def order(folder: Path, gallery: Path, when: str, moment: float) -> tuple[int, float]:
             mark = uuid.uuid4().hex
             told = {"folder": str(folder), "gallery": str(gallery), "when": when, "moment": moment, "mark": mark}
             process.stdin.write(f"{json.dumps(told)}\n")
             process.stdin.flush()
-            steps = int(process.stdout.readline())
+            steps, seconds = json.loads(process.stdout.readline())
             assert no_process_left(mark), "a process outlived its killed master"
-            return steps
+            return steps, seconds
 
         yield order
         process.stdin.close()
@@ -112,7 +112,7 @@ def test_death_with_the_shipped_interval(pictures, tmp_path, tiny_method, drive)
 
 @pytest.mark.long
 def test_death_at_every_step_of_a_first_run(folder, tmp_path, tiny_method, reference, drive):
-    steps = drive(folder, tmp_path / "g", "at", 0)
+    steps, _ = drive(folder, tmp_path / "g", "at", 0)
     assert steps > 12
     encoded = []
     for step in range(1, steps + 1):
@@ -133,7 +133,7 @@ def test_death_at_every_step_of_a_later_run(folder, tmp_path, tiny_method, refer
     shutil.copy(pictures(1, "other", seed=91) / "000.png", folder / "new.png")
     expected = tmp_path / "expected"
     shutil.copytree(reference.place.path, expected)
-    steps = drive(folder, expected, "at", 0)
+    steps, _ = drive(folder, expected, "at", 0)
     assert steps > 8
     for step in range(1, steps + 1):
         path = tmp_path / f"g{step}"
@@ -146,15 +146,14 @@ def test_death_at_every_step_of_a_later_run(folder, tmp_path, tiny_method, refer
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_death_at_a_hundred_random_moments(pictures, tmp_path, tiny_method, drive):
+    """Half of them anywhere in a run, half while pictures are encoded, which a run spends little time with."""
     folder = pictures(60)
-    start = time.monotonic()
-    drive(folder, tmp_path / "whole", "after", 600.0)
-    whole = time.monotonic() - start
-    assert len(Gallery.open(tmp_path / "whole").ids()) == 60
-    chance, amid = random.Random(7), 0
+    whole, amid = (drive(folder, tmp_path / when, when, 600.0)[1] for when in ("after", "amid"))
+    assert len(Gallery.open(tmp_path / "amid").ids()) == 60
+    chance, half = random.Random(7), 0
     for number in range(100):
         path = tmp_path / f"g{number}"
-        # Most fall where pictures are encoded, which begins when worker processes have started.
-        drive(folder, path, "after", chance.triangular(0.0, whole, 0.8 * whole))
-        amid += check_and_go_on(path, folder, tiny_method) in range(1, 60)
-    assert amid >= 30, f"only {amid} of 100 deaths left a gallery half full: the moments miss what they are for"
+        when, longest = ("after", whole) if number % 2 else ("amid", amid)
+        drive(folder, path, when, chance.uniform(0.0, longest))
+        half += check_and_go_on(path, folder, tiny_method) in range(1, 60)
+    assert half >= 30, f"only {half} of 100 deaths left a gallery half full: the moments miss what they are for"
