@@ -107,7 +107,7 @@ export class Column {
   #deeds(deeds) {
     const here = (deed) => (id) => deed(id, this);
     const [open, right, wrong] = [deeds.open, deeds.right, deeds.wrong].map(here);
-    return { ...deeds, open, right, wrong, unfold: (hit) => this.#unfold(hit) };
+    return { ...deeds, open, right, wrong, unfold: (id) => this.#unfold(id) };
   }
 
   #refuse(why, blank) {
@@ -179,11 +179,12 @@ export class Column {
     this.search.anew();
   }
 
-  #unfold(hit) {
-    const alike = () => hit.folded.map((id) => ({ id, alike: hit.rank, path: "", why: {}, metadata: {} }));
+  #unfold(id) {
+    const hit = this.hits.find((each) => each.id === id);
+    const alike = () => hit.folded.map((other) => ({ id: other, alike: hit.rank, path: "", why: {}, metadata: {} }));
     hit.unfolded = hit.unfolded ? null : alike();
     this.draw();
-    this.grid.focus(hit.id);
+    this.grid.focus(id);
   }
 
   #quiet() {
