@@ -50,7 +50,7 @@ def test_numbers_between(one):
 
 
 def test_a_number_that_cannot_be_read_is_told_of_at_its_field(one):
-    """Nothing is guessed, and that it asks for nothing is said beside the results too, for the filters may be folded."""
+    """Nothing is guessed; that it asks for nothing is said beside the results too, for the filters may be folded."""
     row = add(one, "price")
     low, high = row.locator("input").all()
     answer = one.search(lambda: low.fill("20"), where="`price` >= 20")

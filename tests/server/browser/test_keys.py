@@ -62,7 +62,8 @@ def test_one_card_is_a_stop_of_the_tab_key(one):
     assert one.page.locator(".card:focus-within .acts").evaluate("(e) => getComputedStyle(e).visibility") == "visible"
 
 
-STOPS = """[...document.querySelectorAll('.grid button, .grid a')].filter((e) => e.tabIndex === 0 && e.checkVisibility())
+STOPS = """[...document.querySelectorAll('.grid button, .grid a')]
+  .filter((e) => e.tabIndex === 0 && e.checkVisibility())
   .map((e) => [e.closest('.card').dataset.id, e.dataset.act ?? e.className])"""
 
 

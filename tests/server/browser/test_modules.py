@@ -55,7 +55,9 @@ def test_numbers_that_are_read(run, text):
     assert run("where.js", "m.faultOf(a)", text) == ""
 
 
-@pytest.mark.parametrize("text", ["cheap", "1 OR 1=1", "1,234,567", "1,234.5", "12 000", "-", "1e", "1e999", "0x10", "٣"])
+@pytest.mark.parametrize(
+    "text", ["cheap", "1 OR 1=1", "1,234,567", "1,234.5", "12 000", "-", "1e", "1e999", "0x10", "٣"]
+)
 def test_what_is_no_number_is_told_with_what_is_one(run, text):
     told = f"“{text}” is no number. Write digits with one decimal point at most, such as 1234.5."
     assert run("where.js", "m.faultOf(a)", text) == told
