@@ -49,6 +49,37 @@ def test_numbers_between(one):
     assert one.page.evaluate("document.activeElement.value") == "30"  # typing is not disturbed
 
 
+def test_a_number_that_cannot_be_read_is_told_of_at_its_field(one):
+    """Nothing is guessed; that it asks for nothing is said beside the results too, for the filters may be folded."""
+    row = add(one, "price")
+    low, high = row.locator("input").all()
+    answer = one.search(lambda: low.fill("20"), where="`price` >= 20")
+    for typed, told in (("cheap", "is no number. Write digits"), ("1,234", "can mean 1234 or 1.234")):
+        high.fill(typed)
+        one.until("(told) => document.querySelector('.filter .problem').innerText.includes(told)", told)
+        assert [field.get_attribute("aria-invalid") for field in (low, high)] == ["false", "true"]
+        assert high.get_attribute("aria-describedby") == row.locator(".problem").get_attribute("id")
+        assert "cannot be read and asks for nothing" in one.page.inner_text(".summary")
+        one.shows([hit["id"] for hit in answer["hits"]])
+    one.search(lambda: high.fill("30,5"), where="`price` >= 20 AND `price` <= 30.5")
+    assert row.locator(".problem").is_hidden()
+    assert high.get_attribute("aria-invalid") == "false"
+    assert "cannot be read" not in one.page.inner_text(".summary")
+    assert {body.get("where") for body in one.bodies()} == {None, "`price` >= 20", "`price` >= 20 AND `price` <= 30.5"}
+
+
+def test_a_link_with_a_number_that_cannot_be_read_says_so(one, visit):
+    field = add(one, "price").locator("input").first
+    before = one.page.evaluate("location.href")
+    field.fill("cheap")
+    one.until("(before) => location.href !== before", before)
+    other = visit(one.page.evaluate("location.href").removeprefix(one.served.url))
+    other.shows([hit["id"] for hit in one.served.search(text="red")["hits"]])
+    assert "A number under Filters cannot be read" in other.page.inner_text(".summary")
+    other.page.click("#filters > summary")
+    assert "“cheap” is no number" in other.page.inner_text(".filter .problem")
+
+
 def test_yes_and_no_and_all_together(one):
     row = add(one, "in stock")
     yes = one.served.search(text="red", where="`in stock` = true")

@@ -62,6 +62,32 @@ def test_one_card_is_a_stop_of_the_tab_key(one):
     assert one.page.locator(".card:focus-within .acts").evaluate("(e) => getComputedStyle(e).visibility") == "visible"
 
 
+STOPS = """[...document.querySelectorAll('.grid button, .grid a')]
+  .filter((e) => e.tabIndex === 0 && e.checkVisibility())
+  .map((e) => [e.closest('.card').dataset.id, e.dataset.act ?? e.className])"""
+
+
+def test_what_looks_alike_is_reached_from_its_card_alone(one):
+    """The button that unfolds is a stop of the Tab key on the card that has the focus, and keeps it while more come."""
+    answer = one.search(lambda: one.page.keyboard.press("h"), fold=True)
+    own, other = [hit["id"] for hit in answer["hits"] if hit["folded"]][:2]
+    assert one.page.locator(".unfold").count() > 2
+    one.focus(own)
+    reached = one.page.evaluate(STOPS)
+    assert {card for card, _ in reached} == {own}
+    assert [act for _, act in reached].count("link unfold") == 1
+    for _, act in reached[1:]:
+        one.page.keyboard.press("Tab")
+        assert one.page.evaluate("document.activeElement.dataset.act ?? document.activeElement.className") == act
+    one.page.keyboard.press("y")
+    one.page.wait_for_selector(f'[data-id="{own}"].is-right')  # marks were drawn anew, and the focus stayed
+    assert one.page.evaluate("document.activeElement.className") == "link unfold"
+    one.page.keyboard.press("Tab")
+    assert one.page.evaluate("document.activeElement.closest('.grid')") is None
+    one.focus(other)
+    assert {card for card, _ in one.page.evaluate(STOPS)} == {other}
+
+
 def test_each_listed_key_does_what_it_says(one):
     """Every action of the list, by its first key, with a sign that it was done."""
     page, ids = one.page, one.ids()

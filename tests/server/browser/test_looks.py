@@ -10,14 +10,16 @@ from PIL import Image
 
 pytestmark = pytest.mark.long
 
-WIDTHS = (390, 1280, 1680)
-HEIGHTS = {390: 844, 1280: 860, 1680: 1000}
+HEIGHTS = {390: 844, 1280: 860, 1440: 900, 1680: 1000}
 CUT = """[...document.querySelectorAll('button, p, h1, h2, label, .summary span, .mark, output, dd')].filter((e) => {
     const box = e.getBoundingClientRect(); const style = getComputedStyle(e);
     if (!e.checkVisibility() || !box.width) return false;
     if (e.closest('.unseen, .steps, .skip, dialog:not([open]), .toast')) return false;
     const spills = e.scrollWidth > e.clientWidth + 1 && style.overflowX === 'visible' && e.clientWidth > 0;
     return spills || box.left < -0.5 || box.right > innerWidth + 0.5 }).map((e) => e.outerHTML.slice(0, 160))"""
+
+
+WINDOWS = [(390, "dark"), (1280, "light"), (1280, "dark"), (1440, "light"), (1680, "light")]
 
 
 def pixels(data):
@@ -39,7 +41,7 @@ def searched(one):
     one.page.evaluate("document.activeElement.blur()")
 
 
-@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1280, "light"), (1280, "dark"), (1680, "light")])
+@pytest.mark.parametrize(("width", "theme"), WINDOWS)
 def test_the_search(visit, width, theme):
     one = visit(width=width, height=HEIGHTS[width], color_scheme=theme, has_touch=width == 390)
     one.page.wait_for_selector(".example:not(.skeleton)")
@@ -51,12 +53,12 @@ def test_the_search(visit, width, theme):
     columns = one.page.evaluate(
         "getComputedStyle(document.querySelector('.grid')).gridTemplateColumns.split(' ').length"
     )
-    assert columns == {390: 2, 1280: 4, 1680: 6}[width]
+    assert columns == {390: 2, 1280: 4, 1440: 5, 1680: 6}[width]
     first = one.page.locator(".card").first.bounding_box()
     assert first["y"] < HEIGHTS[width] * 0.75  # results are seen without scrolling
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, 1280, 1440])
 def test_all_that_opens(visit, width):
     one = visit(width=width, height=HEIGHTS[width], color_scheme="light")
     searched(one)
@@ -79,6 +81,9 @@ def test_all_that_opens(visit, width):
     one.page.keyboard.press("s")
     one.page.keyboard.press("f")
     one.page.click("#add-filter")
+    one.page.select_option("#filter-column", "price")
+    one.page.click("#add-filter")
+    one.page.locator(".filter input").last.fill("1,234")
     one.page.wait_for_timeout(300)
     look(one, f"filters-{width}")
 

@@ -39,12 +39,36 @@ FILTERS = [
     ({"column": "in stock", "op": "yes", "values": []}, "`in stock` = true"),
     ({"column": "in stock", "op": "no", "values": []}, "`in stock` = false"),
     ({"column": "kind", "op": "invented", "values": ["x"]}, ""),
+    ({"column": "price", "op": "range", "values": ["cheap", "1,234"]}, ""),
+    ({"column": "price", "op": "eq", "values": ["9007199254740993"]}, "`price` = 9007199254740993"),
+    ({"column": "price", "op": "eq", "values": [" +1e-7 "]}, "`price` = 1e-7"),
 ]
 
 
 @pytest.mark.parametrize(("given", "sql"), FILTERS)
 def test_a_filter_as_sql(run, given, sql):
     assert run("where.js", "m.condition(a)", given) == sql
+
+
+@pytest.mark.parametrize("text", ["", " ", "0", "-12.5", ".5", "20.", "20,5", "0,125", "1234,567", "1e5", "1E-05"])
+def test_numbers_that_are_read(run, text):
+    assert run("where.js", "m.faultOf(a)", text) == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["cheap", "1 OR 1=1", "1,234,567", "1,234.5", "12 000", "-", "1e", "1e999", "0x10", "٣"]
+)
+def test_what_is_no_number_is_told_with_what_is_one(run, text):
+    told = f"“{text}” is no number. Write digits with one decimal point at most, such as 1234.5."
+    assert run("where.js", "m.faultOf(a)", text) == told
+
+
+def test_a_comma_that_may_part_thousands_is_not_guessed_at(run):
+    told = "“-1,234” can mean -1234 or -1.234: write the one that is meant."
+    assert run("where.js", "m.faultOf(a)", "-1,234") == told
+    filters = [{"column": "price", "op": "range", "values": ["", "1,234"]}]
+    assert run("where.js", "m.isUnread(a)", filters) is True
+    assert run("where.js", "m.isUnread(a)", [{"column": "kind", "op": "is", "values": ["1,234"]}]) is False
 
 
 def test_filters_are_joined_and_what_is_written_by_hand_stands_in_brackets(run):

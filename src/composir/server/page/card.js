@@ -52,7 +52,9 @@ export function updateCard(card, hit, marks, deeds) {
   for (const kind of ["target", "right", "wrong", "shared"]) {
     card.classList.toggle(`is-${kind}`, told.some((mark) => mark.kind === kind));
   }
-  fill(card.querySelector(".caption"), caption(hit, deeds));
+  const line = h("div", { class: "caption" }, caption(hit, deeds, card.querySelector(".shot").tabIndex));
+  const drawn = card.querySelector(".caption");
+  if (!drawn.isEqualNode(line)) drawn.replaceWith(line); // one that says the same may have the focus
   fill(card.querySelector(".reasons"), whyBars(hit.why));
   for (const side of ["keep", "avoid", "right", "wrong"]) {
     const button = card.querySelector(`[data-act="${side}"]`);
@@ -81,7 +83,7 @@ function spokenName(hit, told) {
   return [`${place}: ${nameOf(hit)}`, ...told.map(({ text }) => text)].join(", ");
 }
 
-function caption(hit, deeds) {
+function caption(hit, deeds, tabindex) {
   if (hit.alike) return [h("span", { class: "name" }, `alike no. ${hit.alike}`)];
   const count = hit.folded?.length ?? 0;
   const more = `+${count} alike`;
@@ -91,7 +93,7 @@ function caption(hit, deeds) {
     count > 0 &&
       h(
         "button",
-        { type: "button", class: "link unfold", "aria-expanded": String(Boolean(hit.unfolded)), onclick: () => deeds.unfold(hit) },
+        { type: "button", class: "link unfold", tabindex, "aria-expanded": String(Boolean(hit.unfolded)), onclick: () => deeds.unfold(hit.id) },
         hit.unfolded ? "fold" : more,
       ),
   ];

@@ -1,6 +1,7 @@
 // A column of results: one query asked of one method, its hits page by page.
 
 import { fill, h, show } from "./dom.js";
+import { Ending } from "./ending.js";
 import { Grid } from "./grid.js";
 import { failure, message, nothing, renewed, waiting } from "./messages.js";
 import { Search } from "./search.js";
@@ -9,19 +10,21 @@ import { notes, ordered, summary } from "./summary.js";
 
 const SKELETONS = 12;
 const PATIENCE = 180; // milliseconds before it is shown that something is under way
+const status = (told) => h("p", { class: "summary", role: "status" }, told);
 
 /** One of one or two columns. */
 export class Column {
   /** All hits loaded so far, best first. */
   hits = [];
   answer = null;
+  /** What they answer: the last question, unless another is under way or could not be read. */
+  asked = null;
   /** What was wrong with the filter of the last question, if that is why the hits are still those of an earlier one. */
   misread = null;
   #begun = false; // whether these hits begin anew, for the gallery was renewed
   #body = "";
   #told = "";
   #slow = 0;
-  #watch = new IntersectionObserver((seen) => seen.at(-1).isIntersecting && this.search.more(), { rootMargin: "900px" });
 
   /**
    * @param {import("./deeds.js").Deeds} deeds
@@ -30,19 +33,18 @@ export class Column {
   constructor(deeds, changed) {
     this.changed = changed;
     this.head = h("div", { class: "column-head" });
-    this.told = h("p", { class: "summary", role: "status" });
+    this.told = status(null);
     this.place = h("div", { class: "place" });
     this.list = h("ol", { class: "grid", "aria-label": "Results" });
-    this.end = h("div", { class: "end" });
-    this.element = h("section", { class: "column" }, h("div", { class: "column-bar" }, this.head, this.told), this.place, this.list, this.end);
+    this.end = new Ending(() => this.search.more());
+    this.element = h("section", { class: "column" }, h("div", { class: "column-bar" }, this.head, this.told), this.place, this.list, this.end.element);
     this.grid = new Grid(this.list, this.#deeds(deeds));
     this.search = new Search({
       started: (further) => this.#started(further),
-      answered: (answer, further) => this.#answered(answer, further),
+      answered: (answer, further, body) => this.#answered(answer, further, body),
       failed: (problem, further) => this.#failed(problem, further),
-      waits: (wait) => this.#say(waiting(wait)),
+      waits: (wait, further) => (further ? this.end.say(waiting(wait)) : this.#say(waiting(wait))),
     });
-    this.#watch.observe(this.end);
   }
 
   /**
@@ -52,7 +54,7 @@ export class Column {
    * @param {function(): (Node|null)} blank  what to show where there is nothing to search for
    */
   ask(spec, pace, blank) {
-    const asked = this.spec;
+    const before = this.spec;
     this.spec = spec;
     const why = obstacle(spec.query, spec.method);
     if (why !== null) return this.#refuse(why, blank);
@@ -65,7 +67,8 @@ export class Column {
       return;
     }
     if (pace === "now") this.search.hurry(); // Enter, before the end of typing was noticed
-    if (asked?.order !== spec.order) this.draw();
+    if (before.order !== spec.order && this.hits.length) this.draw();
+    else this.tell();
   }
 
   /** Hits in the order that is shown, unfolded ones behind those that hid them. */
@@ -88,18 +91,16 @@ export class Column {
     if (this.hits.length) this.grid.mark(this.shown, marks);
   }
 
-  /** Say how many there are, and where the targets stand. */
+  /** Say how many there are, and where the targets stand; what is said already is left alone, lest readers say it again. */
   tell() {
-    const told = () => [...summary(this.answer, this.hits, this.spec), ...notes(this.misread, this.#begun)];
-    fill(this.told, this.answer ? told() : null);
-    const over = this.answer && !this.misread && !this.search.hasMore && this.hits.length > 0;
-    fill(this.end, over ? h("p", {}, `That is all: ${this.hits.length} ${this.hits.length === 1 ? "picture" : "pictures"}.`) : null);
+    const told = status(this.answer && [...summary(this.answer, this.hits, this.spec), ...notes(this.spec.query, this.misread, this.#begun)]);
+    if (!told.isEqualNode(this.told)) fill(this.told, ...told.childNodes);
   }
 
   /** Stop, for good. */
   close() {
     this.search.stop();
-    this.#watch.disconnect();
+    this.end.close();
     this.element.remove();
   }
 
@@ -107,22 +108,28 @@ export class Column {
   #deeds(deeds) {
     const here = (deed) => (id) => deed(id, this);
     const [open, right, wrong] = [deeds.open, deeds.right, deeds.wrong].map(here);
-    return { ...deeds, open, right, wrong, unfold: (hit) => this.#unfold(hit) };
+    return { ...deeds, open, right, wrong, unfold: (id) => this.#unfold(id) };
   }
 
   #refuse(why, blank) {
     this.search.stop();
     this.#body = "";
     this.#quiet();
-    Object.assign(this, { hits: [], answer: null, misread: null });
-    this.grid.clear();
-    this.tell();
+    this.#empty();
     this.#say(why ? message({ kind: "hint", title: "One thing is missing", text: why }) : blank());
     this.changed(this);
   }
 
+  #empty() {
+    Object.assign(this, { hits: [], answer: null, asked: null, misread: null });
+    this.grid.clear();
+    this.tell();
+    this.end.say(null);
+  }
+
   #started(further) {
-    if (further) return fill(this.end, h("p", { class: "more" }, "Loading more …"));
+    if (further) return this.end.loading();
+    this.end.say(null);
     clearTimeout(this.#slow);
     this.#slow = setTimeout(() => this.element.classList.add("busy"), PATIENCE);
     if (this.hits.length) return;
@@ -130,34 +137,27 @@ export class Column {
     this.grid.wait(SKELETONS);
   }
 
-  #answered(answer, further) {
+  #answered(answer, further, body) {
     this.#quiet();
     const known = new Set(further ? this.hits.map(({ id }) => id) : []);
     const fresh = answer.hits.filter(({ id }) => !known.has(id) && known.add(id));
     this.hits = further ? [...this.hits, ...fresh] : fresh;
     this.misread = null;
+    this.asked = body;
     this.answer = further ? { ...this.answer, ...answer, target_ranks: this.answer.target_ranks } : answer;
     this.#say(this.hits.length ? null : nothing(this.spec.query));
     this.changed(this);
     this.draw();
     if (!further && this.element.getBoundingClientRect().top < 0) this.element.scrollIntoView();
-    this.#lookAgain();
-  }
-
-  /** Have it told once more whether the end is near: where it was near before, and still is, nothing would be told. */
-  #lookAgain() {
-    this.#watch.unobserve(this.end);
-    this.#watch.observe(this.end);
+    this.end.answered(this.hits.length, this.search.hasMore);
   }
 
   #failed(problem, further) {
     this.#quiet();
     if (problem.code === "bad_filter") return this.#keep(problem);
     if (further && problem.code === "stale_cursor") return this.#anew();
-    if (further) return fill(this.end, failure(problem, () => this.search.retry()));
-    Object.assign(this, { hits: [], answer: null, misread: null });
-    this.grid.clear();
-    this.tell();
+    if (further) return this.end.say(failure(problem, () => this.search.retry()));
+    this.#empty();
     this.changed(this);
     this.#say(failure(problem, () => this.search.retry()));
   }
@@ -165,25 +165,26 @@ export class Column {
   /** A filter is often typed in view of the results: they stay until it can be read; what is wrong is said beside it. */
   #keep(problem) {
     this.misread = problem;
-    if (!this.hits.length) this.grid.clear();
     const text = "What is wrong with it is said under Filters.";
     this.#say(this.hits.length ? null : message({ kind: "hint", title: "The filter cannot be read", text }));
     this.changed(this);
-    this.tell();
+    this.draw();
   }
 
   /** What follows is of another gallery than what is shown. Of itself only once, lest two galleries in turn go on for ever. */
   #anew() {
-    if (this.#begun) return fill(this.end, renewed(() => this.search.anew()));
+    if (this.search.isAsking) return this.end.say(null); // these results are about to go
+    if (this.#begun) return this.end.say(renewed(() => this.search.anew()));
     this.#begun = true;
     this.search.anew();
   }
 
-  #unfold(hit) {
-    const alike = () => hit.folded.map((id) => ({ id, alike: hit.rank, path: "", why: {}, metadata: {} }));
+  #unfold(id) {
+    const hit = this.hits.find((each) => each.id === id);
+    const alike = () => hit.folded.map((other) => ({ id: other, alike: hit.rank, path: "", why: {}, metadata: {} }));
     hit.unfolded = hit.unfolded ? null : alike();
     this.draw();
-    this.grid.focus(hit.id);
+    this.grid.focus(id);
   }
 
   #quiet() {

@@ -2,7 +2,6 @@
 
 import { $, fill, h } from "./dom.js";
 import { closeBeside, headOf } from "./dialogs.js";
-import { bodyOf } from "./request.js";
 import { say } from "./toast.js";
 
 const FIXED = ["rank", "id", "path", "score"];
@@ -33,8 +32,7 @@ export class Export {
   }
 
   #json() {
-    const { answer, hits, spec } = this.app.columns.main;
-    const query = bodyOf(spec.query, spec.method, spec.fold);
+    const { answer, asked: query, hits } = this.app.columns.main;
     const { gallery } = this.app;
     const told = { gallery: gallery.name, gallery_version: answer.gallery_version, method: answer.method, query, total: answer.total, hits: hits.map(plain) };
     save("results.json", "application/json", JSON.stringify(told, null, 2));

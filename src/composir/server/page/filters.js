@@ -3,7 +3,7 @@
 import { $, fill, h, iconButton, show } from "./dom.js";
 import { queryOf } from "./trail.js";
 import { sentence } from "./messages.js";
-import { OPERATIONS, usable, whereOf } from "./where.js";
+import { faultsOf, OPERATIONS, usable, whereOf } from "./where.js";
 
 /** The rows of filters. */
 export class Filters {
@@ -80,9 +80,17 @@ export class Filters {
   }
 
   #values(filters) {
-    filters.forEach(({ values }, i) => {
-      const fields = $("filter-rows").children[i].querySelectorAll("input");
-      fields.forEach((field, n) => field.value !== values[n] && (field.value = values[n]));
+    filters.forEach((filter, i) => {
+      const row = $("filter-rows").children[i];
+      const faults = faultsOf(filter);
+      row.querySelectorAll("input").forEach((field, n) => {
+        if (field.value !== filter.values[n]) field.value = filter.values[n];
+        field.setAttribute("aria-invalid", faults[n] !== "");
+      });
+      const told = [...new Set(faults)].join(" ").trim();
+      const place = row.querySelector(".problem");
+      if (place.textContent !== told) place.textContent = told;
+      show(place, told !== "");
     });
   }
 
@@ -100,6 +108,7 @@ export class Filters {
       h("select", { "aria-label": `How to compare ${column}`, onchange: choose }, options),
       iconButton("close", `Remove the filter by ${column}`, () => this.#remove(place)),
       h("div", { class: "filter-values" }, values.map((_, n) => this.#field(column, kind, place, n))),
+      h("p", { class: "problem", id: `filter-problem-${place}`, role: "status", hidden: true }),
     );
   }
 
@@ -114,6 +123,7 @@ export class Filters {
       autocomplete: "off",
       placeholder: ends ? (n ? "at most" : "at least") : "",
       "aria-label": label,
+      "aria-describedby": `filter-problem-${place}`,
       oninput: (event) => this.#typed(place, n, event.target.value),
     });
   }

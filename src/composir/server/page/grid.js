@@ -23,13 +23,14 @@ export class Grid {
   /** Show these hits in this order. */
   show(hits, marks) {
     const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
+    const own = focused?.closest(".card");
     const before = this.#places();
     const wanted = hits.map((hit) => this.#card(hit));
     this.#cards = new Map(wanted.map((card) => [card.dataset.id, card]));
     wanted.forEach((card, i) => this.list.children[i] !== card && this.list.insertBefore(card, this.list.children[i] ?? null));
     while (this.list.children.length > wanted.length) this.list.lastElementChild.remove();
     this.mark(hits, marks);
-    this.#keepStop(focused);
+    this.#keepStop(focused, own);
     this.#slide(before);
   }
 
@@ -80,11 +81,11 @@ export class Grid {
   /** Let the Tab key reach one card and what can be done with it. */
   #enter(card) {
     for (const other of this.list.querySelectorAll('[tabindex="0"]')) other.tabIndex = -1;
-    for (const button of card?.querySelectorAll(".shot, .acts button") ?? []) button.tabIndex = 0;
+    for (const button of card?.querySelectorAll(".shot, .acts button, .unfold") ?? []) button.tabIndex = 0;
   }
 
-  #keepStop(focused) {
-    if (focused && !this.list.contains(focused)) this.focus(this.list.firstElementChild);
+  #keepStop(focused, own) {
+    if (focused && !this.list.contains(focused)) this.focus(this.list.contains(own) ? own : this.list.firstElementChild);
     else if (focused && document.activeElement !== focused) focused.focus({ preventScroll: true });
     else if (!this.list.querySelector('.shot[tabindex="0"]')) this.#enter(this.list.firstElementChild);
   }

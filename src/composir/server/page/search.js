@@ -10,9 +10,9 @@ const SLOWEST = 500;
 /**
  * @typedef {Object} Events
  * @property {function(boolean): void} started   whether it asks for further hits
- * @property {function(Object, boolean): void} answered  the answer; whether it has further hits
+ * @property {function(Object, boolean, Object): void} answered  the answer; whether it has further hits; what was asked
  * @property {function(Error, boolean): void} failed
- * @property {function(Object): void} waits      as `patiently` tells
+ * @property {function(Object, boolean): void} waits  as `patiently` tells; whether further hits wait
  */
 export class Search {
   #events;
@@ -33,6 +33,11 @@ export class Search {
   /** Whether there are further hits. */
   get hasMore() {
     return this.#cursor !== null;
+  }
+
+  /** Whether something is about to be asked. */
+  get isAsking() {
+    return this.#waiting !== null;
   }
 
   /**
@@ -97,12 +102,14 @@ export class Search {
     this.#events.started(further);
     try {
       const ask = () => post("/v1/search", further ? { ...body, cursor } : body, abort.signal);
-      const answer = await patiently(ask, abort.signal, this.#events.waits);
+      // One that was stopped may still be looking for the server, and would tell of its wait over another's answer.
+      const waits = (wait) => turn === this.#turn && this.#events.waits(wait, further);
+      const answer = await patiently(ask, abort.signal, waits);
       if (turn !== this.#turn) return;
       this.#abort = null;
       this.#cursor = answer.cursor;
       this.#took = performance.now() - this.#started;
-      this.#events.answered(answer, further);
+      this.#events.answered(answer, further, body);
     } catch (error) {
       if (turn !== this.#turn || error.name === "AbortError") return;
       this.#abort = null;

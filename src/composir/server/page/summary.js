@@ -1,6 +1,7 @@
 // How a column's hits are ordered, and what is said about them in words.
 
 import { h } from "./dom.js";
+import { isUnread } from "./where.js";
 
 const ORDER_NAMES = { image: "the image", text: "the words" };
 
@@ -38,8 +39,9 @@ function targetRanks(ranks, wanted) {
 }
 
 /** What is to be known of these results beside their number. */
-export function notes(misread, begun) {
+export function notes({ filters }, misread, begun) {
   const told = [
+    isUnread(filters) && "A number under Filters cannot be read and asks for nothing.",
     misread && "The filter cannot be read; these are the results before it.",
     begun && "The gallery was renewed meanwhile; these results begin anew.",
   ];

@@ -17,6 +17,10 @@ export const OPERATIONS = {
   ],
 };
 
+const NUMERIC = ["eq", "range"]; // the operations that take numbers
+const NUMBER = /^[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?$/i;
+const THOUSANDS = /^[+-]?[1-9]\d{0,2},\d{3}$/;
+
 /**
  * The kind of a column by its type in /v1/gallery; null for what filters cannot be built for.
  * @param {string} type  e.g. "number", "integer", "text", "boolean"
@@ -40,6 +44,23 @@ export function usable(columns) {
   const named = Object.entries(columns).filter(([name]) => !name.includes("`"));
   return named.map(([name, type]) => [name, kindOf(type)]).filter(([, kind]) => kind !== null);
 }
+
+/**
+ * What is wrong with a number as it was typed, for people; "" for nothing, and where nothing is typed. One comma is the
+ * decimal point, but not before three digits, where it may part thousands: which is meant is not guessed.
+ */
+export function faultOf(text) {
+  const typed = text.trim();
+  if (THOUSANDS.test(typed)) return `“${typed}” can mean ${typed.replace(",", "")} or ${typed.replace(",", ".")}: write the one that is meant.`;
+  const read = typed === "" || (NUMBER.test(typed) && Number.isFinite(Number(typed.replace(",", "."))));
+  return read ? "" : `“${typed}” is no number. Write digits with one decimal point at most, such as 1234.5.`;
+}
+
+/** What is wrong with each value of a filter. */
+export const faultsOf = ({ op, values }) => values.map((value) => (NUMERIC.includes(op) ? faultOf(value) : ""));
+
+/** Whether something typed into one of the filters cannot be read; it asks for nothing meanwhile. */
+export const isUnread = (filters) => filters.some((filter) => faultsOf(filter).some(Boolean));
 
 /**
  * All filters as one condition.
@@ -83,11 +104,8 @@ function range(name, low, high) {
   return parts.filter(Boolean).join(" AND ");
 }
 
-/** A number as SQL, "" for what is none. */
-function number(text) {
-  const value = Number(text.replace(",", "."));
-  return text !== "" && Number.isFinite(value) ? String(value) : "";
-}
+/** A number as SQL, digit by digit as it was typed; "" for what is none. */
+const number = (text) => (faultOf(text) ? "" : text.replace(",", ".").replace("+", ""));
 
 /** Text in which % and _ stand for themselves. */
 const literal = (text) => text.replace(/[\\%_]/g, (letter) => `\\${letter}`);
