@@ -38,11 +38,13 @@ def killed(path: Path, folder: Path, step: int) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", ["pairs", "triplets"])
+@pytest.mark.parametrize("kind", ["pairs", "pairs in fp16", "triplets"])
 def test_killed_and_resumed_is_the_uninterrupted_run(kind, load, dropping, tmp_path):
     """Killed between states, so that steps are done twice; with dropout, augmentation, accumulation."""
     settings = ["train.save_every=2", "train.epochs=3"]
-    if kind == "pairs":
+    if kind == "pairs in fp16":  # its scale has halved behind step 4
+        config = load(*settings, "train.precision=fp16")
+    elif kind == "pairs":
         config = load(*settings, "train.shift=1", "train.flip=true", "train.batch_size=8", "train.accumulate=2")
     else:
         config = dropping(*settings, "train.optimizer=adam", "train.schedule=onecycle")
@@ -50,7 +52,10 @@ def test_killed_and_resumed_is_the_uninterrupted_run(kind, load, dropping, tmp_p
     path.write_text(dump(config), encoding="utf-8")
     run(config, whole, say=quiet)
     killed(path, cut, 5)
-    assert load_state(cut / "state.safetensors").step == 4
+    saved = load_state(cut / "state.safetensors")
+    assert saved.step == 4
+    assert (saved.rest["scaler"] or {"scale": 0})["scale"] < 2.0**16
+    assert bool(saved.rest["scaler"]) == (kind == "pairs in fp16")
     said: list[str] = []
     report = run(config, cut, say=said.append, resume=True)
     assert "going on behind step 4 of 9" in said
@@ -164,6 +169,8 @@ def test_state_and_back(tmp_path, precision):
     for _ in range(3):
         next(whole)
     save_state(tmp_path / "state.safetensors", whole, {"any": ["thing", 1.5]})
+    if precision == "fp16":
+        assert whole.accelerator.scaler.get_scale() < 2.0**16
     expected = list(whole)
     saved = load_state(tmp_path / "state.safetensors")
     assert (saved.step, saved.notes) == (3, {"any": ["thing", 1.5]})
