@@ -11,7 +11,7 @@ from PIL import Image
 
 from composir.datasets.base import Dataset, Split
 from composir.datasets.records import Record, nfc
-from composir.errors import DataError
+from composir.errors import AbsentError, DataError
 from composir.images import ImageError, load_image
 from composir.types import Pair
 
@@ -234,7 +234,7 @@ class FileDataset(Dataset):
         if path is None:
             names = " or ".join(repr(stem) for stem in self.stems(image_id)) or repr(image_id)
             below = ", ".join(str(root) for root in self.images.roots)
-            raise DataError(
+            raise AbsentError(
                 f"{self.name} has no picture {image_id!r}: no file named {names}, whatever its ending, lies below "
                 f"{below}; put it there (`composir data check {self.name} {self.root}` lists all that are missing)"
             )
