@@ -363,8 +363,16 @@ def test_a_corrupt_picture_stops_the_run_and_is_named(load, recipe, tmp_path, da
     root, bad = damaged
     text = f'[data]\nname = "jsonl"\nroot = "{root}"\n'
     config = load("train.epochs=1", "train.batch_size=8", text=_with_data(recipe, text))
-    with pytest.raises(DataError, match=bad):
+    path = root / "images" / f"{bad}.png"
+    remedy = r"or leave such pictures out by --skip-bad \(\[train\] skip_bad = true\)$"
+    with pytest.raises(
+        DataError, match=rf"^picture '{bad}' of jsonl cannot be read: .*; mend or remove the file, {remedy}"
+    ):
         run(config, tmp_path / "out", say=quiet)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"^jsonl has no picture '{bad}': .*; put it there \(.*\), {remedy}") as caught:
+        run(config, tmp_path / "out", say=quiet)
+    assert "mend or remove" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
 from composir.config import TrainConfig
 from composir.errors import DataError
@@ -87,8 +86,8 @@ class TripletBatches(Batches[Query]):
             "texts": [drawn_text(query, c.captions, u) for query, u in zip(queries, forward, strict=True)],
             "reversed_texts": [drawn_text(query, c.captions, u) for query, u in zip(queries, backward, strict=True)],
             "weights": torch.tensor([query.weight for query in queries]),
-            "reference": _moved(self.references.take([query.reference for query in queries]), first.of(mine)),
-            "target": _moved(self.targets.take(targets), second.of(mine)),
+            "reference": self.references.take([query.reference for query in queries], first.of(mine)),
+            "target": self.targets.take(targets, second.of(mine)),
         }
 
 
@@ -127,7 +126,3 @@ def _without(query: Query, references: Pictures, targets: Pictures) -> Query | N
     if query.reference in references.failed or not left:
         return None
     return replace(query, targets=left)
-
-
-def _moved(taken: Tensor, moves: Moves) -> Tensor:
-    return moves(taken) if taken.dtype == torch.uint8 else taken
