@@ -188,8 +188,14 @@ def test_a_state_of_another_method_is_refused(tmp_path):
     steps = fit(Contrastive(ClipBackbone.tiny()), [batch()], steps=1, lr=1e-3)
     save_state(tmp_path / "state.safetensors", steps, {})
     other = fit(Contrastive(ClipBackbone.tiny(family="siglip")), [batch()], steps=1, lr=1e-3)
-    with pytest.raises(ComposirError, match="the saved state is of another method or backbone; not in both: backbone"):
+    with pytest.raises(
+        ComposirError, match=r"the saved state is of another method or backbone: \d+ in all:\n"
+    ) as caught:
         restore(load_state(tmp_path / "state.safetensors"), other)
+    one, two = (set(own.method.state_dict()) for own in (steps, other))
+    told = {f"{name} is missing there" for name in two - one} | {f"{name} is not the method's" for name in one - two}
+    assert len(told) > 8
+    assert set(str(caught.value).removesuffix(". Train anew").split("\n  ")[1:]) == told
 
 
 def test_random_numbers_go_on_as_json_and_tensors():
