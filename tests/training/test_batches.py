@@ -340,7 +340,7 @@ class FrozenImages(Contrastive):
     trains_on = "triplets"
 
     def frozen(self, side):
-        if side == "text":
+        if side in ("text", "reversed_text"):
             return None
         transform = self.transform("gallery")
         return Frozen(self.fingerprint(("backbone.image.",), transform.spec), transform, self.backbone.embed_image)
@@ -378,6 +378,35 @@ def test_frozen_sides_are_features(wardrobe, tmp_path):
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_frozen_texts_of_triplets_are_all_that_the_run_reads(wardrobe, tmp_path):
+    class Both(FrozenImages):
+        def frozen(self, side):
+            if side not in ("text", "reversed_text"):
+                return super().frozen(side)
+            before = {"text": "", "reversed_text": "[BACK]"}[side]
+            asked[side] = []
+
+            def run(texts):
+                asked[side].extend(texts)
+                return self.backbone.embed_text(texts, before=before)
+
+            return Frozen(self.fingerprint(("backbone.text.",), side), None, run)
+
+    asked: dict[str, list[str]] = {}
+    method, settings = Both(ClipBackbone.tiny()), {"epochs": 3, "accumulate": 2}
+    made = triplet_batches(method, wardrobe.triplets("train"), source(wardrobe, tmp_path, **settings))
+    for side, before in (("text", ""), ("reversed_text", "[BACK]")):
+        read = dict.fromkeys(text for b in made for text in b[f"{side}s"])
+        assert asked[side] == list(read), "each once, none that no epoch draws"
+        for b in made:
+            wanted = method.backbone.embed_text(b[f"{side}s"], before=before)
+            assert torch.allclose(b[side], wanted, atol=1e-6)
+    again = triplet_batches(method, wardrobe.triplets("train"), source(wardrobe, tmp_path, **settings))
+    assert asked == {"text": [], "reversed_text": []}, "the second run computes them anew"
+    assert all(torch.equal(a["text"], b["text"]) for a, b in zip(made, again, strict=True))
+
+
 def test_frozen_texts_stand_beside_the_texts(wardrobe, tmp_path):
     method = FrozenTexts(ClipBackbone.tiny())
     for b in pair_batches(method, wardrobe.pairs("train"), source(wardrobe, tmp_path, epochs=3)):
