@@ -82,6 +82,7 @@ class Setting:
 
 
 def style() -> Setting:
+    """Pre-trained on drawings of one style, tuned and asked on those of the other."""
     data = load_dataset("wardrobe", train=9_600, val=1_500, test=3_000, style="synthetic")
     return Setting("style photo -> synthetic", data, data, lambda pair: pair.captions, backbone="wardrobe-clip")
 
@@ -95,6 +96,7 @@ def noisy(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def captions() -> Setting:
+    """Pre-trained on captions that tell little and are partly wrong, tuned and asked on full ones."""
     first = load_dataset("wardrobe", train=24_000, val=1_500, test=3_000)
     second = load_dataset("wardrobe", train=9_600, seed=1)
     before = (first, noisy(first.pairs("train")), 8, 640)
@@ -102,6 +104,7 @@ def captions() -> Setting:
 
 
 def myntra(folder: Path) -> Setting:
+    """Photographs, pre-trained on the shop's own names, tuned and asked on captions made of attributes."""
     data = load_dataset("jsonl", root=str(folder))
     named = [
         Pair(p.id, p.image, (next((c for c in p.captions if not c.startswith(MADE)), p.captions[0]),))

@@ -71,8 +71,27 @@ def test_a_method_without_the_switches_is_no_first_stage(tmp_path):
         ComposirError, match="tune is 'text' here, and method 'tat' there has no such switch; target_pad"
     ):
         second_stage(tmp_path, "tat", {"rank": 2}, {}, "clip4cir")
+    with pytest.raises(ComposirError) as caught:
+        second_stage(tmp_path, "tat", {"rank": 2}, {})
+    assert "bidirectional is True here, and method 'tat' there has no such switch" in str(caught.value)
+    with pytest.raises(ComposirError, match="bidirectional is True here, and method 'clip4cir' there has no such swi"):
+        second_stage(tmp_path, "clip4cir", {}, {})
     with pytest.raises(ComposirError, match="tune is 'both' there, 'text' here"):
         second_stage(tmp_path, "clip4cir", {"tune": "both"}, {}, "clip4cir")
+
+
+def test_a_backbone_of_another_family_is_told_as_such(tmp_path):
+    """The method is the same on both sides, so it is not what differs."""
+    first = changed(load_method("bi-blip4cir", load_backbone("blip-tiny")))
+    checkpoint.save(tmp_path / "1.safetensors", first, arguments={})
+    told = (
+        r"is of method 'bi-blip4cir' over backbone 'blip-tiny' \(revision seed-0\), this run of method 'bi-blip4cir' "
+        r"over 'clip-tiny' \(revision seed-0\), and the first trained no tensor that the second has\. .*\[backbone\]$"
+    )
+    with pytest.raises(ComposirError, match=told):
+        checkpoint.take_over(
+            load_method("bi-blip4cir", load_backbone("clip-tiny"), **SMALL), tmp_path / "1.safetensors"
+        )
 
 
 def test_other_tokens_are_told_as_what_they_are(tmp_path, turned):

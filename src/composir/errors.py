@@ -15,6 +15,12 @@ class DataError(ComposirError):
     """A file or record that is missing, malformed or contradicts another."""
 
 
+class AbsentError(DataError):
+    """A picture for which there is no file; the message says where it belongs."""
+
+    reason = "missing file"  # as of an ImageError
+
+
 class ConditionError(ComposirError):
     """A filter over a gallery's columns that cannot be read."""
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from composir.datasets.base import Dataset
 from composir.datasets.files import FileDataset
-from composir.errors import ComposirError, DataError
+from composir.errors import ComposirError
 from composir.loading import Batch, Failure, pixel_batches
 from composir.methods.base import Frozen
 
@@ -164,12 +164,13 @@ def image_features(
 
 
 def file_hashes(dataset: Dataset, ids: Sequence[str]) -> dict[str, bytes]:
-    """Hashes of the files of those pictures that are whole files; others, and those missing, have none."""
+    """Hashes of the files of those pictures that are whole files; others, missing or unreadable, have none."""
     if not isinstance(dataset, FileDataset):
         return {}
     paths = {i: path for i in ids if (path := dataset.path(i)) is not None}
     with ThreadPoolExecutor() as pool:  # reading and hashing let other threads run
-        return dict(zip(paths, pool.map(_file_hash, paths.values()), strict=True))
+        hashes = zip(paths, pool.map(_file_hash, paths.values()), strict=True)
+        return {i: own for i, own in hashes if own is not None}
 
 
 def _first_rows(batch: Batch[str], names: Mapping[str, bytes], known: Mapping[bytes, object]) -> dict[bytes, int]:
@@ -185,12 +186,12 @@ def _hash(content: bytes | memoryview) -> bytes:
     return hashlib.blake2b(content, digest_size=HASH_BYTES).digest()
 
 
-def _file_hash(path: Path) -> bytes:
+def _file_hash(path: Path) -> bytes | None:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=HASH_BYTES)).digest()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); mend or remove the file") from error
+    except OSError:  # decoding tells why, of this picture among others, or leaves it out
+        return None
 
 
 @dataclass

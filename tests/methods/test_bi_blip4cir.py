@@ -22,6 +22,12 @@ from composir.training import fit
 TEXTS = ["is red", "has longer sleeves and a floral print", "standing and sandy", "darker"]
 BACK = ["a floral print and has longer sleeves", "is red", "darker", "standing"]
 SMALL = {"projection_dim": 24, "hidden_dim": 32}
+READ_OTHERWISE = (
+    {},
+    {"direction_token": "wordpiece"},
+    {"direction_per_clause": "word_and"},
+    {"direction_sides": "backward_only"},
+)
 
 
 def made(name: str = "clip-tiny", **arguments) -> BiBlip4Cir:
@@ -136,7 +142,7 @@ def test_gradients_are_those_of_the_naive_form(stage):
     losses = [F.cross_entropy(100 * cosines, torch.arange(4)) for cosines in (got, wanted)]
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-12)
     for mine, theirs in zip(*(torch.autograd.grad(one, inputs, retain_graph=True) for one in losses), strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-10)
+        assert torch.allclose(mine, theirs, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("stage", [1, 2])
@@ -166,7 +172,7 @@ def test_weights_of_queries_count_in_both_directions():
     b["weights"] = torch.tensor([0.0, 0.0, 0.0, 5.0])
     losses = method.loss(b)
     scores = 100 * method.reversed_scores(
-        b["target"], method._read(*method.directed(BACK, BACKWARD)), F.normalize(b["reference"], dim=-1)
+        b["target"], method.text_features(*method.directed(BACK, BACKWARD)), F.normalize(b["reference"], dim=-1)
     )
     assert losses["reverse"].item() == pytest.approx(F.cross_entropy(scores[3:], torch.tensor([3])).item(), rel=1e-5)
 
@@ -256,6 +262,30 @@ def test_the_directions_learn_to_differ():
     with torch.no_grad():
         one, other = (method.text_features(*method.directed(TEXTS, d)) for d in (FORWARD, BACKWARD))
     assert (one - other).abs().max() > 1e-3
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["clip-tiny", "blip-tiny"])
+@pytest.mark.parametrize("switches", [*READ_OTHERWISE, {"paper_compat": True}], ids=str)
+def test_features_of_frozen_texts_give_the_loss_of_the_texts(name, switches):
+    method, b = made(name, **switches).eval(), batch()
+    kept = {side: method.frozen(side).run(b[f"{side}s"]) for side in ("text", "reversed_text")}
+    plain, cached = method.loss(b), method.loss({**b, **kept})
+    for part in ("forward", "reverse"):
+        # Each text alone, or with padding; logits up to 100.
+        assert cached[part].item() == pytest.approx(plain[part].item(), abs=1e-4)
+    method.backbone.embed_text = None  # it must not be called
+    method.loss({**b, **kept})
+
+
+def test_each_way_of_reading_a_text_has_its_own_cache():
+    sides = ("text", "reversed_text")
+    keys = [made(**switches).frozen(side).key for side in sides for switches in READ_OTHERWISE]
+    assert len(set(keys)) == 8
+    assert made(bidirectional=False).frozen("text").key not in keys
+    assert made(bidirectional=False).frozen("reversed_text") is None
+    assert made(hidden_dim=8, scale=50.0).frozen("text").key == keys[0], "the text tower and the direction are all"
+    assert made(stage=1).frozen("text") is made(stage=1).frozen("reversed_text") is None
 
 
 # ---- search, training, settings ----

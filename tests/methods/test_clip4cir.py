@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
@@ -148,34 +147,31 @@ def test_contract(name, arguments):
 # ---- texts that are read once ----
 
 
-def test_stage_2_reads_each_text_once_until_weights_change(monkeypatch):
-    method = made(stage=2, **SMALL).train()
-    read: list[list[str]] = []
-    true = method.backbone.embed_text
-    monkeypatch.setattr(method.backbone, "embed_text", lambda texts, **k: read.append(list(texts)) or true(texts, **k))
-    own = batch(method)
-    first = method.loss(own)["loss"]
-    assert read == [[text] for text in TEXTS]
-    own["texts"] = [TEXTS[1], TEXTS[1], "something new", TEXTS[0]]
-    method.loss(own)
-    assert read[4:] == [["something new"]]
-    other = load_backbone("clip-tiny", "seed-1")
-    method.backbone.load_state_dict(other.state_dict())
-    own["texts"] = TEXTS
-    torch.manual_seed(0)
-    assert method.loss(own)["loss"] != first
-    assert read[5:] == [[text] for text in TEXTS]
+def test_texts_are_frozen_where_their_tower_stands_still():
+    assert made(stage=1).frozen("text") is made(stage=1, tune="both").frozen("text") is None
+    key = made(stage=2, **SMALL).frozen("text").key
+    assert made(stage=1, tune="image").frozen("text").key == key
+    other = load_method("clip4cir", load_backbone("clip-tiny", "seed-1"), stage=2, **SMALL)
+    assert other.frozen("text").key != key
+    assert other.frozen("reversed_text") is None
 
 
-def test_texts_read_once_are_those_of_the_tower_even_under_autocast():
+@torch.no_grad()
+def test_features_of_frozen_texts_give_the_loss_of_the_texts():
     method = made(stage=2, **SMALL).eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        got = method._read([*TEXTS, TEXTS[0]])
-    with torch.no_grad():
-        wanted = method.text_features(TEXTS)
-    assert torch.allclose(got, wanted[[0, 1, 2, 3, 0]], atol=1e-6)
-    assert not got.requires_grad
-    assert copy.deepcopy(method)._read(TEXTS).shape == (4, 16)
+    own, rows = batch(method), method.frozen("text").run(TEXTS)
+    assert torch.allclose(rows, method.backbone.embed_text(TEXTS), atol=1e-6)
+    assert rows.norm(dim=-1).sub(1).abs().min() > 1e-3
+    wanted = method.loss(own)["loss"].item()
+    assert method.loss({**own, "text": rows})["loss"].item() == pytest.approx(wanted, abs=1e-4)
+    assert method.loss({**own, "text": rows.flip(0)})["loss"].item() != pytest.approx(wanted, abs=1e-2)
+
+
+@torch.no_grad()
+def test_a_text_has_the_same_features_in_any_company():
+    """To the last bit, on a CPU: a cache may have some of them and not others."""
+    run = made(stage=2, **SMALL).frozen("text").run
+    assert torch.equal(run(TEXTS)[1:], torch.cat([run(TEXTS[1:3]), run(TEXTS[3:])]))
 
 
 # ---- pictures that are padded ----

@@ -84,7 +84,7 @@ def test_blocks_are_the_double_loop(texts, images, chunk, separable):
     against = F.normalize(against, dim=-1)
     got = combiner.scores(image, text, against, chunk)
     assert got.shape == (texts, images)
-    assert torch.allclose(got, naive(combiner, image, text, against), atol=1e-13)
+    assert torch.allclose(got, naive(combiner, image, text, against), atol=1e-13, rtol=0)
 
 
 def test_blocks_are_the_double_loop_in_single_precision_and_the_loss_is_to_1e_5():
@@ -108,7 +108,21 @@ def test_gradients_are_those_of_the_double_loop(chunk, separable):
     got = torch.autograd.grad((combiner.scores(image, text, against, chunk) * weights).sum(), inputs)
     wanted = torch.autograd.grad((naive(combiner, image, text, against) * weights).sum(), inputs)
     for mine, theirs in zip(got, wanted, strict=True):
-        assert torch.allclose(mine, theirs, atol=1e-11)
+        assert torch.allclose(mine, theirs, atol=1e-13, rtol=0)
+
+
+def test_gradients_of_the_loss_in_single_precision():
+    """To 1e-6 of a tensor's largest, because sums are as rough as their largest terms."""
+    combiner = made(torch.float32)
+    image, text, against = (x.requires_grad_() for x in features(24, 24, 24, kind=torch.float32))
+    unit, labels = F.normalize(against, dim=-1), torch.arange(24)
+    cosines = combiner.scores(image, text, unit, 50), naive(combiner, image, text, unit)
+    inputs = [image, text, against, *combiner.parameters()]
+    got, wanted = (
+        torch.autograd.grad(F.cross_entropy(100 * own, labels), inputs, retain_graph=True) for own in cosines
+    )
+    for mine, theirs in zip(got, wanted, strict=True):
+        assert (mine - theirs).abs().max() < 1e-6 * theirs.abs().max()
 
 
 def test_gradients_pass_gradcheck():
@@ -203,7 +217,7 @@ def test_sum_scores_are_the_double_loop(texts, images):
     against = F.normalize(against, dim=-1)
     wanted = [[F.normalize(v + w, dim=-1) @ r for v in image] for w, r in zip(text, against, strict=True)]
     got = sum_scores(image, text, against)
-    assert torch.allclose(got, torch.stack([torch.stack(row) for row in wanted]), atol=1e-13)
+    assert torch.allclose(got, torch.stack([torch.stack(row) for row in wanted]), atol=1e-13, rtol=0)
 
 
 def test_sum_scores_in_single_precision_and_their_gradient():

@@ -1,6 +1,6 @@
-"""Trains as a run file says and kills itself, without warning, as soon as a step is done.
+"""Trains as a run file says, or goes on with it, and kills itself, without warning, as soon as a step is done.
 
-python killed_trainer.py RUN.toml FOLDER STEP
+python killed_trainer.py RUN.toml FOLDER STEP; STEP 0 lets it live
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
         if now.stage == "training" and now.done == int(last):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run(load_config(Path(path)), Path(folder), say=lambda _: None, watch=watch)
+    run(load_config(Path(path)), Path(folder), say=lambda _: None, resume=True, watch=watch)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 
 import pytest
@@ -15,6 +16,7 @@ from composir.datasets.base import Dataset
 from composir.errors import ComposirError, DataError
 from composir.methods.base import Frozen
 from composir.methods.contrastive import Contrastive
+from composir.training import room
 from composir.training.augment import Moves
 from composir.training.batches import ALONE, Share
 from composir.training.pairs import PairBatches, pair_batches
@@ -177,10 +179,34 @@ def test_more_pictures_than_fit_in_memory_lie_in_a_file_without_a_name(tmp_path,
     dataset, transform = load_dataset("wardrobe", train=6, val=6, test=6), ClipBackbone.tiny().transform()
     ids = [p.image for p in dataset.pairs("train")]
     here = decoded(dataset, ids, transform, workers=0)[0]
-    monkeypatch.setattr("composir.training.pictures.IN_MEMORY", 100)
+    monkeypatch.setattr(room, "IN_MEMORY", 100)
     there = decoded(dataset, ids, transform, workers=0, spill=tmp_path / "cache")[0]
     assert torch.equal(here, there)
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_disk_without_room_is_told_before_anything_is_decoded(tmp_path, monkeypatch):
+    """Its free space is asked for, then taken: a file with holes would end in SIGBUS."""
+    monkeypatch.setattr(room, "IN_MEMORY", 100)
+    with pytest.raises(ComposirError) as caught:
+        room.room((10**9, 3, 224, 224), tmp_path)
+    assert f"1,000,000,000 decoded pictures need 140190.1 GiB on disk in {tmp_path} (" in str(caught.value)
+    assert "GiB are free); make room there, or name a folder on another disk by [features] folder" in str(caught.value)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ComposirError, match=r"in .*file/cache \(Not a directory\)"):
+        room.room((8, 3, 32, 32), tmp_path / "file" / "cache")
+    asked: list[int] = []
+
+    def full(_, start, size):
+        asked.append(size - start)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(
+        ComposirError, match=r"8 decoded pictures need 0.0 GiB on disk in .* \(No space left on device\)"
+    ):
+        room.room((8, 3, 32, 32), tmp_path)
+    assert asked == [8 * 3 * 32 * 32]
 
 
 # ---- what follows from (seed, epoch, place) ----
@@ -314,7 +340,7 @@ class FrozenImages(Contrastive):
     trains_on = "triplets"
 
     def frozen(self, side):
-        if side == "text":
+        if side in ("text", "reversed_text"):
             return None
         transform = self.transform("gallery")
         return Frozen(self.fingerprint(("backbone.image.",), transform.spec), transform, self.backbone.embed_image)
@@ -352,6 +378,35 @@ def test_frozen_sides_are_features(wardrobe, tmp_path):
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_frozen_texts_of_triplets_are_all_that_the_run_reads(wardrobe, tmp_path):
+    class Both(FrozenImages):
+        def frozen(self, side):
+            if side not in ("text", "reversed_text"):
+                return super().frozen(side)
+            before = {"text": "", "reversed_text": "[BACK]"}[side]
+            asked[side] = []
+
+            def run(texts):
+                asked[side].extend(texts)
+                return self.backbone.embed_text(texts, before=before)
+
+            return Frozen(self.fingerprint(("backbone.text.",), side), None, run)
+
+    asked: dict[str, list[str]] = {}
+    method, settings = Both(ClipBackbone.tiny()), {"epochs": 3, "accumulate": 2}
+    made = triplet_batches(method, wardrobe.triplets("train"), source(wardrobe, tmp_path, **settings))
+    for side, before in (("text", ""), ("reversed_text", "[BACK]")):
+        read = dict.fromkeys(text for b in made for text in b[f"{side}s"])
+        assert asked[side] == list(read), "each once, none that no epoch draws"
+        for b in made:
+            wanted = method.backbone.embed_text(b[f"{side}s"], before=before)
+            assert torch.allclose(b[side], wanted, atol=1e-6)
+    again = triplet_batches(method, wardrobe.triplets("train"), source(wardrobe, tmp_path, **settings))
+    assert asked == {"text": [], "reversed_text": []}, "the second run computes them anew"
+    assert all(torch.equal(a["text"], b["text"]) for a, b in zip(made, again, strict=True))
+
+
 def test_frozen_texts_stand_beside_the_texts(wardrobe, tmp_path):
     method = FrozenTexts(ClipBackbone.tiny())
     for b in pair_batches(method, wardrobe.pairs("train"), source(wardrobe, tmp_path, epochs=3)):
@@ -369,10 +424,33 @@ def test_frozen_pictures_of_pairs(wardrobe):
     assert set(next(iter(made))) == {"ids", "texts", "image"}
 
 
-def test_augmentation_of_pictures_that_are_read_once_is_refused(wardrobe):
-    for changes in ({"shift": 2}, {"flip": True}):
-        with pytest.raises(ComposirError, match="shift and flip change pictures in every step"):
-            triplet_batches(FrozenImages(ClipBackbone.tiny()), wardrobe.triplets("train"), source(wardrobe, **changes))
+@torch.no_grad()
+def test_a_frozen_tower_reads_moved_pictures_anew(wardrobe, tmp_path):
+    """What it makes of the pixels that a tower which trains would get; no such thing is kept."""
+    method, settings = FrozenImages(ClipBackbone.tiny()), {"shift": 2, "flip": True, "epochs": 3}
+    made = triplet_batches(method, wardrobe.triplets("train"), source(wardrobe, tmp_path, **settings))
+    plain = triplet_batches(Contrastive(ClipBackbone.tiny()), wardrobe.triplets("train"), source(wardrobe, **settings))
+    seen: dict[str, set[bytes]] = {}
+    for got, pixels in zip(made, plain, strict=True):
+        assert got["texts"] == pixels["texts"]
+        for side in ("reference", "target"):
+            wanted = method.backbone.embed_image(method.transform("gallery").normalise(pixels[side]))
+            assert torch.equal(got[side], wanted)
+        for name, row in zip(got["ids"], got["reference"], strict=True):
+            seen.setdefault(name, set()).add(row.numpy().tobytes())
+    assert max(map(len, seen.values())) == 3, "the epochs read one and the same"
+    assert list(tmp_path.iterdir()) == []
+
+
+@torch.no_grad()
+def test_frozen_pictures_of_pairs_may_move_too(wardrobe):
+    class Both(FrozenImages):
+        trains_on = "pairs"
+
+    made = pair_batches(Both(ClipBackbone.tiny()), wardrobe.pairs("train"), source(wardrobe, shift=2))
+    b = next(iter(made))
+    assert set(b) == {"ids", "texts", "image"}
+    assert b["image"].shape == (4, 16)
 
 
 class Bad(Dataset):
@@ -401,7 +479,10 @@ def test_a_bad_picture_is_named_or_left_out(kind, tmp_path):
     dataset, method = Bad(), kind(ClipBackbone.tiny())
     both = (pair_batches, dataset.pairs("train")), (triplet_batches, dataset.triplets("train"))
     for make, items in both:
-        with pytest.raises(DataError, match=r"id2: id2\.jpg is cut off"):
+        with pytest.raises(
+            DataError,
+            match=r"^id2: id2\.jpg is cut off; mend or remove the file, or leave such pictures out by --skip-bad",
+        ):
             make(method, items, source(dataset, tmp_path))
         made = make(method, items, source(dataset, tmp_path, skip_bad=True, batch_size=2))
         assert {i: failure.detail for i, failure in made.failed.items()} == {"id2": "id2.jpg is cut off"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
@@ -24,8 +25,11 @@ pytestmark = pytest.mark.long
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def launch(command: list[str], count: int) -> list[str]:
-    """As torchrun does, without its own waiting; returns what each process printed."""
+def launch(command: list[str], count: int, *, killed: bool = False) -> list[str]:
+    """As torchrun does, without its own waiting; returns what each process printed.
+
+    Where the first is to be `killed`, the others end by an error, for they wait for it in vain.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -46,17 +50,20 @@ def launch(command: list[str], count: int) -> list[str]:
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [0] * count, said
+    first, *others = (process.returncode for process in started)
+    assert first == (-signal.SIGKILL if killed else 0), said
+    assert all(bool(code) == killed for code in others), said
     return [out for out, _ in said]
 
 
 def test_two_processes_give_the_loss_and_weights_of_one(load, tmp_path):
+    """Of one batch a step and of three."""
     config, out = tmp_path / "run.toml", tmp_path / "out"
     config.write_text(dump(load("train.epochs=1")), encoding="utf-8")
     said = launch([str(SCRIPT), str(tmp_path / "two.safetensors"), str(config), str(out)], 2)
     runpy.run_path(str(SCRIPT))["main"](tmp_path / "one.safetensors")
     one, two = (load_file(tmp_path / f"{count}.safetensors") for count in ("one", "two"))
-    for name in ("losses/contrastive", "losses/tat"):
+    for name in ("losses/contrastive 1", "losses/tat 1", "losses/contrastive 3", "losses/tat 3"):
         losses = one.pop(name)
         assert torch.allclose(losses, two[name], atol=1e-5, rtol=0)
         assert len(set(losses.tolist())) == 3
@@ -100,6 +107,17 @@ def test_a_resumed_run_of_two_processes_is_the_uninterrupted_one(dropping, tmp_p
     assert f"the loss is nan at step 1 on rank 1 of 2 processes; the batch begins with {told['ids'][0]}" in said[0]
     saved = load_state(out / "broken" / "failed" / "state.safetensors")
     assert not torch.equal(saved.tensors["chance/torch"], saved.tensors["chance-1/torch"])
+
+
+def test_a_killed_run_of_two_processes_goes_on_as_the_uninterrupted_one(dropping, tmp_path):
+    """The first is killed between states, and the other cannot go on without it."""
+    path, script = tmp_path / "run.toml", str(SCRIPT.with_name("killed_trainer.py"))
+    path.write_text(dump(dropping("train.save_every=2", "train.epochs=3")), encoding="utf-8")
+    launch([script, str(path), str(tmp_path / "whole"), "0"], 2)
+    launch([script, str(path), str(tmp_path / "cut"), "5"], 2, killed=True)
+    assert load_state(tmp_path / "cut" / "state.safetensors").step == 4
+    launch([script, str(path), str(tmp_path / "cut"), "0"], 2)
+    check_equal(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_one_process_gathers_nothing():

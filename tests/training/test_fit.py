@@ -165,11 +165,45 @@ def test_a_fit_that_is_left_early_leaves_no_trace(method):
     assert not {"forward", "_original_forward", "_is_accelerate_prepared"} & set(vars(method))
 
 
-def test_fp16_trains_too(method):
-    """With the loss scaled, and without a warning for a step that overflows and is left out."""
-    losses = [s.losses["loss"] for s in fit(method, [batch()] * 12, steps=12, lr=3e-3, precision="fp16")]
-    assert all(math.isfinite(loss) for loss in losses)
-    assert losses[-1] < losses[0]
+PRECISIONS = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_layers_compute_in_the_precision_that_is_named(method, precision):
+    """Their outputs are of its type; weights, moments and the loss stay single."""
+    seen: dict[str, set[torch.dtype]] = {}
+    for module in method.modules():
+        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d):
+            own = seen.setdefault(type(module).__name__, set())
+            module.register_forward_hook(lambda _, __, out, own=own: own.add(out.dtype))
+    steps = fit(method, [batch()], steps=1, lr=1e-3, precision=precision)
+    next(steps)
+    assert seen == {"Linear": {PRECISIONS[precision]}, "Conv2d": {PRECISIONS[precision]}}
+    assert {p.dtype for p in method.parameters()} == {torch.float32}
+    assert {own["exp_avg"].dtype for own in steps.adam.state.values()} <= {torch.float32}
+
+
+def test_fp16_scales_the_loss_and_leaves_out_what_overflows(method):
+    """The scale begins at 2^16, which is too much here: the first steps change nothing, and each halves it."""
+    before = [p.clone() for p in method.parameters()]
+    steps = fit(method, [batch()] * 15, steps=15, lr=3e-3, precision="fp16")
+    scaler = steps.accelerator.scaler
+    assert scaler.is_enabled()
+    told = next(steps)
+    assert scaler.get_scale() == 2.0**15
+    assert all(torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
+    losses = [told.losses["loss"], *(s.losses["loss"] for s in steps)]
+    assert losses[-1] < 0.8 * losses[0]
+    assert 1 < scaler.get_scale() < 2.0**15
+
+
+def test_fp16_clips_the_gradient_and_not_the_scaled_one(method):
+    """Of the first step that is not left out; without betas Adam's state is the gradient."""
+    steps = fit(method, [batch()] * 15, steps=15, lr=0.0, betas=(0.0, 0.0), clip=0.1, precision="fp16")
+    while not steps.adam.state:
+        next(steps)
+    taken = [own["exp_avg"] for own in steps.adam.state.values()]
+    assert float(torch.nn.utils.get_total_norm(taken)) == pytest.approx(0.1, rel=1e-4)
 
 
 def test_a_precision_the_machine_cannot_do_is_explained(method, monkeypatch):
@@ -295,18 +329,15 @@ def test_a_gradient_that_is_not_finite_stops_too(clip):
     assert all(torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
 
 
-def scaled(method, batches, **options) -> fit:
-    """fit in half precision with a scaler that works on CPUs, where accelerate's own does nothing."""
-    steps = fit(method, batches, steps=len(batches), lr=1e-3, precision="fp16", **options)
-    steps.accelerator.scaler = torch.amp.GradScaler("cpu")
-    return steps
+def halved(method, batches, **options) -> fit:
+    return fit(method, batches, steps=len(batches), lr=1e-3, precision="fp16", **options)
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
 def test_a_gradient_that_no_scale_mends_stops_half_precision(clip):
     method = GradientBreaks(ClipBackbone.tiny())
     before = [p.clone() for p in method.parameters()]
-    steps = scaled(method, [batch(i) for i in range(SKIPS + 5)], clip=clip)
+    steps = halved(method, [batch(i) for i in range(SKIPS + 5)], clip=clip)
     assert [next(steps).number for _ in range(SKIPS - 1)] == list(range(1, SKIPS))
     told = rf"half precision has left out {SKIPS} steps in a row, is nan at step {SKIPS}; the batch begins with pict"
     with pytest.raises(NotFiniteError, match=told) as caught:
@@ -331,7 +362,7 @@ class Overflows(Contrastive):
 def test_steps_that_half_precision_leaves_out_now_and_then_do_not_stop_it():
     method = Overflows(ClipBackbone.tiny())
     before = copy.deepcopy(method)
-    assert len(list(scaled(method, [batch()] * (2 * SKIPS)))) == 2 * SKIPS
+    assert len(list(halved(method, [batch()] * (2 * SKIPS)))) == 2 * SKIPS
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), method.parameters(), strict=True))
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from composir.backbones import load_backbone
 from composir.backbones.clip import ClipBackbone
+from composir.errors import ComposirError
 from composir.methods.base import fingerprint
+from composir.training import run
 from composir.training.folder import RunFolder
+
+RUN_MODULE = sys.modules["composir.training.run"]  # by attribute it is the function of that name
 
 
 class Killed(Exception):
@@ -61,3 +66,14 @@ def test_a_kill_while_writing_leaves_the_old_file(load, tmp_path, monkeypatch, n
     with pytest.raises(Killed):
         place.begin(load("train.lr=0.5")) if name == "config.toml" else place.keep_card("the second\n")
     assert (place.path / name).read_text("utf-8") == before
+
+
+def test_a_file_where_the_folder_should_be_is_told_before_anything_is_built(load, tmp_path, monkeypatch):
+    monkeypatch.setattr(RUN_MODULE, "prepared", lambda *_: pytest.fail("the run is being prepared"))
+    (tmp_path / "taken").write_text("mine")
+    for out in (tmp_path / "taken", tmp_path / "taken" / "run"):
+        with pytest.raises(
+            ComposirError, match=rf"taken is a file, so no run can be kept in {out}; give another --out"
+        ):
+            run(load(), out)
+    assert (tmp_path / "taken").read_text() == "mine"

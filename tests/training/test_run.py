@@ -161,7 +161,7 @@ def test_a_run_on_triplets(triplets, tmp_path, cache):
     assert all(own["R@10"] == own["families R@10"] for own in validations), "concepts has no R@10"
     assert {"concepts mAP@10", "families Rs@1"} <= set(validations[0])
     assert not (tmp_path / "out" / "backbone").exists(), "its backbone stands still"
-    assert len(list(cache.glob("*-float32/*.safetensors"))) == 3, "training, and both sides of validation"
+    assert len(list(cache.glob("*-float32/*.safetensors"))) == 4, "pictures, texts, both sides of validation"
     made = checkpoint.load(tmp_path / "out" / "best.safetensors")
     assert made.name == "clip4cir"
     task = load_dataset("wardrobe", train=48, val=18, test=6).tasks("val")[0]
@@ -178,21 +178,29 @@ def test_a_second_run_reads_the_cache_and_equals_the_first(triplets, tmp_path, c
         assert {**one, "seconds": 0} == {**other, "seconds": 0}
 
 
-def test_a_second_run_encodes_no_picture(triplets, tmp_path, monkeypatch):
-    """Nor does one of another width of the Combiner: what is frozen is the same."""
-    seen = []
-    encode_picture = ClipBackbone.embed_image
+def test_a_second_run_encodes_no_picture_and_no_text(triplets, tmp_path, monkeypatch):
+    """Nor does one of another width of the Combiner: what is frozen is the same. Validation reads texts of its own."""
+    seen, read = [], []
+    encode_picture, encode_text = ClipBackbone.embed_image, ClipBackbone.embed_text
 
     def counted(self, pixels):
         seen.append(len(pixels))
         return encode_picture(self, pixels)
 
+    def told(self, texts, **k):
+        read.append(len(texts))
+        return encode_text(self, texts, **k)
+
     monkeypatch.setattr(ClipBackbone, "embed_image", counted)
+    monkeypatch.setattr(ClipBackbone, "embed_text", told)
+    monkeypatch.setattr(Validation, "__call__", lambda own: {own.metric: 1.0})
     run(triplets("train.epochs=1"), tmp_path / "a", say=quiet)
     assert sum(seen) > 0
+    assert sum(read) > 0
     seen.clear()
+    read.clear()
     run(triplets("train.epochs=1", "method.hidden_dim=16"), tmp_path / "b", say=quiet)
-    assert seen == []
+    assert seen == read == []
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -225,7 +233,7 @@ def test_features_may_be_half_and_elsewhere(triplets, tmp_path, cache):
     settings = (f"features.folder={tmp_path / 'mine'}", "features.dtype=float16", "train.epochs=1")
     run(triplets(*settings), tmp_path / "out", say=quiet)
     assert not cache.exists()
-    assert len(list((tmp_path / "mine").glob("*-float16/*.safetensors"))) == 1
+    assert len(list((tmp_path / "mine").glob("*-float16/*.safetensors"))) == 2, "pictures and texts"
 
 
 def test_a_second_stage_starts_from_the_first(triplets, tmp_path):
@@ -363,8 +371,16 @@ def test_a_corrupt_picture_stops_the_run_and_is_named(load, recipe, tmp_path, da
     root, bad = damaged
     text = f'[data]\nname = "jsonl"\nroot = "{root}"\n'
     config = load("train.epochs=1", "train.batch_size=8", text=_with_data(recipe, text))
-    with pytest.raises(DataError, match=bad):
+    path = root / "images" / f"{bad}.png"
+    remedy = r"or leave such pictures out by --skip-bad \(\[train\] skip_bad = true\)$"
+    with pytest.raises(
+        DataError, match=rf"^picture '{bad}' of jsonl cannot be read: .*; mend or remove the file, {remedy}"
+    ):
         run(config, tmp_path / "out", say=quiet)
+    path.unlink()
+    with pytest.raises(DataError, match=rf"^jsonl has no picture '{bad}': .*; put it there \(.*\), {remedy}") as caught:
+        run(config, tmp_path / "out", say=quiet)
+    assert "mend or remove" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
 

@@ -5,6 +5,7 @@ python two_processes.py LOSSES_AND_WEIGHTS.safetensors RUN.toml FOLDER, in the e
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -26,17 +27,19 @@ from composir.training.pictures import Source
 def main(out: Path) -> None:
     accelerator = accelerator_for("no")
     dataset = load_dataset("wardrobe", train=48, val=6, test=6)
-    config = TrainConfig(epochs=1, batch_size=16, lr=1e-3, shift=2, flip=True, workers=0)
     share = Share(accelerator.process_index, accelerator.num_processes)
     found: dict[str, torch.Tensor] = {}
     torch.manual_seed(0)
     # DDP gives all processes the first one's weights; frozen features are each process's own, so there they are equal.
     other = ClipBackbone.tiny(seed=accelerator.process_index)
-    for method in (Contrastive(other), Tat(ClipBackbone.tiny(), dropout=0.0)):
-        batches = pair_batches(method, dataset.pairs("train"), Source(dataset, config), share)
-        steps = list(fit(method, batches, steps=3, lr=1e-3, warmup=1))
-        found[f"losses/{method.name}"] = torch.tensor([step.losses["loss"] for step in steps], dtype=torch.float64)
-        found |= {f"{method.name}/{name}": p.detach() for name, p in method.named_parameters() if p.requires_grad}
+    for accumulate in (1, 3):
+        c = TrainConfig(epochs=3, batch_size=16, accumulate=accumulate, lr=1e-3, shift=2, flip=True, workers=0)
+        for method in (Contrastive(copy.deepcopy(other)), Tat(ClipBackbone.tiny(), dropout=0.0)):
+            batches = pair_batches(method, dataset.pairs("train"), Source(dataset, c), share)
+            steps = list(fit(method, batches, steps=3, lr=1e-3, warmup=1, accumulate=accumulate))
+            name = f"{method.name} {accumulate}"
+            found[f"losses/{name}"] = torch.tensor([step.losses["loss"] for step in steps], dtype=torch.float64)
+            found |= {f"{name}/{own}": p.detach() for own, p in method.named_parameters() if p.requires_grad}
     if accelerator.is_main_process:
         save_file(found, out)
 

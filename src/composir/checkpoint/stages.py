@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,24 +46,25 @@ def take_over(method: Method, path: Path | str) -> list[str]:
     theirs, own = first.state_dict(), method.state_dict()
     given = {name: tensor for name, tensor in theirs.items() if held(first, name)} | _merged(first)
     taken = sorted(given.keys() & own.keys())
+    one, other = place_of(first.backbone.source), place_of(method.backbone.source)
+    there = f"method {first.name!r} over backbone {one['name']!r} (revision {one['revision']})"
+    here = f"this run of method {method.name!r} over {other['name']!r} (revision {other['revision']})"
     if not taken:
         raise ComposirError(
-            f"init = '{path}' is of method {first.name!r}, which trained no tensor that method {method.name!r} has; "
-            "name a run of this method, or of one that trains a part of it"
+            f"init = '{path}' is of {there}, {here}, and the first trained no tensor that the second has. Name a run "
+            "of this method, or of one that trains a part of it, over this [backbone]"
         )
     left = sorted(name for name in own.keys() & theirs.keys() - given.keys() if name.startswith("backbone."))
     wrong = _differences({**theirs, **given}, own, taken, left)
     if all(name.endswith(WORD_TABLES) for name in wrong):
         _check_tokens(first, method, path)
-    one, other = place_of(first.backbone.source), place_of(method.backbone.source)
     if not wrong and not left and one != other:
         # Everything was trained, so no value tells the two apart; their tokenizers may differ all the same.
         wrong = {"": "the first stage left none of its weights to compare"}
     if wrong:
         raise ComposirError(
-            f"init = '{path}' is of method {first.name!r} over backbone {one['name']!r} (revision {one['revision']}), "
-            f"this run of method {method.name!r} over {other['name']!r} (revision {other['revision']}), and they do "
-            f"not fit: {listed(list(wrong.values()))}. Give both the same [backbone]"
+            f"init = '{path}' is of {there}, {here}, and they do not fit: {listed(list(wrong.values()))}. Give both "
+            "the same [backbone]"
         )
     for name in taken:
         target = own[name]
@@ -74,12 +76,13 @@ def take_over(method: Method, path: Path | str) -> list[str]:
 def _check_switches(first: Method, method: Method, path: Path) -> None:
     """Refuse a first stage that was trained with other switches than those which the second names."""
     differ = []
+    switches = signature(type(first)).parameters  # an attribute of every method, as `bidirectional`, is none
     for name, here in method.first_stage().items():
         there = getattr(first, name, None)
-        if there is None:
-            differ.append(f"{name} is {here!r} here, and method {first.name!r} there has no such switch")
-        elif there != here:
+        if there != here and name in switches:
             differ.append(f"{name} is {there!r} there, {here!r} here")
+        elif there != here:
+            differ.append(f"{name} is {here!r} here, and method {first.name!r} there has no such switch")
     if differ:
         raise ComposirError(
             f"init = '{path}', a run of method {first.name!r}, is no first stage of this run of method "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from composir.backbones.base import Backbone, Source
     from composir.methods.base import Method
 
-LISTED = 8  # tensors named in a message
+LISTED = 8  # things told in one line; more of them get one each
 
 
 def save(
@@ -155,9 +155,10 @@ def _check_tensors(path: Path, header: Header, method: Method) -> None:
 
 
 def listed(things: list[str]) -> str:
-    """The first few, and how many there are beside."""
-    more = len(things) - LISTED
-    return "; ".join(things[:LISTED]) + (f"; and {more:,} more" if more > 0 else "")
+    """All of them: a few in the sentence, many with a line each."""
+    if len(things) <= LISTED:
+        return "; ".join(things)
+    return "\n  ".join([f"{len(things):,} in all:", *things])
 
 
 def _rest(method: Method) -> str:

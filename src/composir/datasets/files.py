@@ -11,7 +11,7 @@ from PIL import Image
 
 from composir.datasets.base import Dataset, Split
 from composir.datasets.records import Record, nfc
-from composir.errors import DataError
+from composir.errors import AbsentError, DataError
 from composir.images import ImageError, load_image
 from composir.types import Pair
 
@@ -232,10 +232,11 @@ class FileDataset(Dataset):
         """
         path = self.path(image_id)
         if path is None:
-            names = " or ".join(repr(stem) for stem in self.stems(image_id)) or repr(image_id)
+            others = self.stems(image_id) not in ((), (image_id,))
+            names = f"named {' or '.join(map(repr, self.stems(image_id)))}" if others else "of that name"
             below = ", ".join(str(root) for root in self.images.roots)
-            raise DataError(
-                f"{self.name} has no picture {image_id!r}: no file named {names}, whatever its ending, lies below "
+            raise AbsentError(
+                f"{self.name} has no picture {image_id!r}: no file {names}, whatever its ending, lies below "
                 f"{below}; put it there (`composir data check {self.name} {self.root}` lists all that are missing)"
             )
         try:

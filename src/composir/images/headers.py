@@ -55,9 +55,17 @@ _TIFF_MAX_VALUES = 1_000_000
 class Readable(Protocol):
     """The part of a binary file that header readers and Pillow's plug-ins use."""
 
-    def read(self, size: int = -1, /) -> bytes: ...  # noqa: D102
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...  # noqa: D102
-    def tell(self) -> int: ...  # noqa: D102
+    def read(self, size: int = -1, /) -> bytes:
+        """The next `size` bytes, fewer at the end; all that are left if it is negative."""
+        ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a byte, from the beginning (0), from here (1) or from the end (2); the new place."""
+        ...
+
+    def tell(self) -> int:
+        """The place, in bytes from the beginning."""
+        ...
 
 
 def sniff(head: bytes) -> str | None:

@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from composir.backbones.transform import Transform
-from composir.errors import DataError
+from composir.errors import AbsentError, DataError
 from composir.loading.crew import Crew, decode_here, prepare
 from composir.loading.worker import Decoder, Failure, Id, Read
 
@@ -89,7 +89,7 @@ def pixel_batches(
                 room.numpy()[len(kept)] = result
                 kept.append(item)
             elif on_error == "raise":
-                raise DataError(f"{item}: {result.detail or result.reason}; mend or remove the file")
+                raise DataError(_told(item, result))
             else:
                 failures.append((item, result))
             if len(kept) == batch_size:
@@ -99,6 +99,13 @@ def pixel_batches(
             yield Batch(tuple(kept), room[: len(kept)], tuple(failures))
     finally:
         decoded.close()
+
+
+def _told(item: object, failure: Failure) -> str:
+    """The id, the reason, and the remedy, each said once."""
+    told = failure.detail or failure.reason
+    whose = "" if f"'{item}'" in told else f"{item}: "
+    return f"{whose}{told}" + ("" if failure.reason == AbsentError.reason else "; mend or remove the file")
 
 
 def _room(batch_size: int, transform: Transform) -> Tensor:

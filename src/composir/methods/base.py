@@ -18,7 +18,7 @@ from composir.backbones.transform import Transform
 from composir.errors import ComposirError
 
 Side = Literal["gallery", "reference"]
-FrozenSide = Literal["reference", "target", "image", "text"]
+FrozenSide = Literal["reference", "target", "image", "text", "reversed_text"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ class Method(nn.Module):
         """What no training step changes of a side, if anything; then batches hold its result instead of the input.
 
         Args:
-            side: "reference" and "target" of triplets, "image" and "text" of pairs.
+            side: "reference", "target", "text" and "reversed_text" of triplets, "image" and "text" of pairs. Features
+                of texts stand in a batch under these names, beside "texts" and "reversed_texts".
         """
         return None
 

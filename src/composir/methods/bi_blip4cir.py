@@ -22,6 +22,7 @@ from torch import Tensor
 from composir.backbones.base import Backbone
 from composir.errors import ComposirError
 from composir.losses import batch_classification, classification, gathered
+from composir.methods.base import Frozen, FrozenSide
 from composir.methods.clip4cir import Clip4Cir
 from composir.methods.combiner import CHUNK, sum_scores
 from composir.plugins import nearest
@@ -46,6 +47,7 @@ class Quirks(NamedTuple):
     target_pad: float
 
 
+DIRECTED = ("direction_token", "direction_per_clause", "direction_sides")  # switches that say what a text becomes
 PAPER = Quirks("special", "false", separable_projection=True, target_pad=0.0)
 OFFICIAL = Quirks("wordpiece", "official", separable_projection=False, target_pad=1.25)
 # The last linear layer of the text towers: CLIP's, BLIP's, SigLIP's.
@@ -155,6 +157,15 @@ class BiBlip4Cir(Clip4Cir):
         # No space behind a clause: "standing" becomes "stand [FORWARD] ing", as in the authors' code.
         return ["and".join(f" {token} {clause}" for clause in re.split(splits, text)) for text in texts], ""
 
+    def frozen(self, side: FrozenSide) -> Frozen | None:
+        """Texts as each direction reads them; the rest as for CLIP4Cir."""
+        direction = {"text": FORWARD, "reversed_text": BACKWARD if self.bidirectional else None}.get(side)
+        if direction is None:
+            return super().frozen(side)
+        # All that `directed` looks at.
+        head = repr((direction, self.bidirectional, *(getattr(self, switch) for switch in DIRECTED)))
+        return self._frozen_text(head, lambda texts: self.directed(texts, direction))
+
     def compose(self, reference: Float[Tensor, "B 1 D"], texts: Sequence[str]) -> Float[Tensor, "B 1 D"]:
         """Unit query vectors of the forward direction."""
         return self.joined(reference[:, 0], self.text_features(*self.directed(texts, FORWARD)))[:, None]
@@ -169,16 +180,19 @@ class BiBlip4Cir(Clip4Cir):
     def loss(self, batch: dict[str, object]) -> dict[str, Tensor]:
         """L_F + a L_B of {"reference", "target": raw features (B,D) or pixels, "texts", "reversed_texts", "weights"}.
 
+        With "text" and "reversed_text", (B,D) raw features of directed texts, these are not read.
+
         Returns:
             "loss", and its parts "forward" and "reverse".
         """
         reference, target, weights = self._given(batch)
         targets = gathered(target)
-        text = self._read(*self.directed(cast(Sequence[str], batch["texts"]), FORWARD))
+        text = self._words(batch, "text", *self.directed(cast(Sequence[str], batch["texts"]), FORWARD))
         forward = self._forward_loss(reference, text, targets, weights)
         if not self.bidirectional:
             return {"loss": forward}
-        text = self._read(*self.directed(cast(Sequence[str], batch["reversed_texts"]), BACKWARD))
+        read = self.directed(cast(Sequence[str], batch["reversed_texts"]), BACKWARD)
+        text = self._words(batch, "reversed_text", *read)
         reverse = self._reversed_loss(reference, target, targets, text, weights)
         return {
             "loss": forward + self.reverse_weight * reverse,

@@ -3,12 +3,12 @@
 Baldrati et al., "Conditioned and Composed Image Retrieval Combining and Partially Fine-Tuning CLIP-based Features",
 CVPR Workshops 2022; "Effective Conditioned and Composed Image Retrieval Combining CLIP-based Features", CVPR 2022.
 Differs from the papers: pictures go through the backbone's own transform unless `target_pad` is given; weights of
-queries, where a data set has them, count in the loss. In the second stage each text is encoded once.
+queries, where a data set has them, count in the loss. In the second stage each text is encoded once, before training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -93,8 +93,6 @@ class Clip4Cir(JointSpace):
         if self.combiner is not None:
             self.projection_dim = self.combiner.text_projection.out_features
             self.hidden_dim = self.combiner.gate_out.in_features
-        self._texts: dict[tuple[str, str], Tensor] = {}
-        self._stamp: tuple[int, ...] = ()
         self.transform("gallery")  # refuses a wrong ratio
 
     def transform(self, side: Side, train: bool = False) -> Transform:
@@ -123,7 +121,9 @@ class Clip4Cir(JointSpace):
         return {} if self.stage == 1 else {"tune": self.tune, "target_pad": self.target_pad}
 
     def frozen(self, side: FrozenSide) -> Frozen | None:
-        """Raw image features (B, D) of either side of a triplet, where the image tower stands still."""
+        """Raw features (B, D) of either picture of a triplet, and of its text, where their towers stand still."""
+        if side == "text":
+            return self._frozen_text("", lambda texts: (texts, ""))
         if side not in ("reference", "target") or (self.stage == 1 and "backbone.image." in self.tuned):
             return None
         plain = self.transform("gallery")
@@ -131,9 +131,12 @@ class Clip4Cir(JointSpace):
         return Frozen(key, plain, lambda images: self.backbone.embed_image(images).float())
 
     def loss(self, batch: dict[str, object]) -> dict[str, Tensor]:
-        """Batch classification of {"reference", "target", "texts", "weights"} among the targets of the batch."""
+        """Batch classification of {"reference", "target", "texts", "weights"} among the targets of the batch.
+
+        With "text", (B,D) raw features of the texts, these are not read.
+        """
         reference, target, weights = self._given(batch)
-        text = self._read(cast(Sequence[str], batch["texts"]))
+        text = self._words(batch, "text", cast(Sequence[str], batch["texts"]))
         return {"loss": self._forward_loss(reference, text, gathered(target), weights)}
 
     def _given(self, batch: Mapping[str, object]) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -149,26 +152,29 @@ class Clip4Cir(JointSpace):
             return self.backbone.embed_image(self.transform("gallery").normalise(rows.to(device))).float()
         return rows.to(device).float()
 
-    def _read(self, texts: Sequence[str], before: str = "") -> Tensor:
-        """Raw text features for the loss: where no step changes the text tower, each text is encoded once.
-
-        On a CPU alone: with others it would be filled up to the longest, and its last bit would depend on when a run
-        came across it first, so that one that was resumed would not be the one that never stopped.
-        """
-        text = list(self.backbone.text.parameters())
-        if any(p.requires_grad for p in text):
+    def _words(self, batch: Mapping[str, object], side: FrozenSide, texts: Sequence[str], before: str = "") -> Tensor:
+        """Raw text features for the loss, as a cache has them or of `before` and each text."""
+        kept = cast("Tensor | None", batch.get(side))
+        if kept is None:
             return self.text_features(texts, before)
-        stamp = tuple(p._version for p in text)
-        if stamp != self._stamp:  # other weights were loaded
-            self._texts, self._stamp = {}, stamp
-        new = [one for one in dict.fromkeys(texts) if (before, one) not in self._texts]
-        if new:
-            device = text[0].device.type
-            parts = [[one] for one in new] if device == "cpu" else [new]
-            with torch.no_grad(), torch.autocast(device, enabled=False):
-                made = torch.cat([self.text_features(part, before) for part in parts]).cpu()
-            self._texts.update(zip([(before, one) for one in new], made, strict=True))
-        return torch.stack([self._texts[before, one] for one in texts]).to(text[0].device)
+        return kept.to(next(self.parameters()).device).float()
+
+    def _frozen_text(self, head: str, read: Callable[[Sequence[str]], tuple[Sequence[str], str]]) -> Frozen | None:
+        """Raw text features (B, D) of what `read` makes of texts, where the text tower stands still.
+
+        On a CPU of each alone: with others it would be filled up to the longest, and its last bit would depend on which
+        texts a cache had already, so that a run with a fresh one would not be the same run.
+        """
+        if self.stage == 1 and "backbone.text." in self.tuned:
+            return None
+
+        def run(texts: Sequence[str]) -> Tensor:
+            shown, before = read(texts)
+            parts = [[one] for one in shown] if next(self.parameters()).device.type == "cpu" else [shown]
+            return torch.cat([self.text_features(part, before) for part in parts])
+
+        name = f"{Clip4Cir.__module__}:{Clip4Cir.__name__} raw text\n{self.backbone.reading()}\n{head}\n"
+        return Frozen(self.fingerprint(("backbone.text.",), name), None, run)
 
     def _forward_loss(self, reference: Tensor, text: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         query = gathered(self.joined(reference, text))

@@ -22,7 +22,10 @@ STEPS = 10
 LR = 1e-3
 
 
-SIDES: dict[str, tuple[FrozenSide, ...]] = {"pairs": ("image", "text"), "triplets": ("reference", "target")}
+SIDES: dict[str, tuple[FrozenSide, ...]] = {
+    "pairs": ("image", "text"),
+    "triplets": ("reference", "target", "text", "reversed_text"),
+}
 
 
 def wardrobe_batches(method: Method, batch_size: int = 12) -> list[dict[str, Any]]:

@@ -83,15 +83,20 @@ class Batches(ABC, Generic[T]):
 
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Any]]:
         """The batches of one epoch from the `first` on; the rest of the data that fills no step is left out."""
+        size = self.config.batch_size // self.share.count
+        mine = slice(self.share.rank * size, (self.share.rank + 1) * size)
+        for chosen, generator in self.drawn(number, first):
+            yield self.batch(chosen, mine, generator)
+
+    def drawn(self, number: int, first: int = 0) -> Iterator[tuple[list[int], torch.Generator]]:
+        """Of each batch of an epoch from the `first` on, all its examples' places and the generator for `batch`."""
         c = self.config
         generator = torch.Generator().manual_seed(c.seed * 100_003 + number)
         blocks = float(torch.rand((), generator=generator)) < c.block_share
         order = self.order(generator, blocks)[: self.steps * c.accumulate * c.batch_size]
-        size = c.batch_size // self.share.count
-        mine = slice(self.share.rank * size, (self.share.rank + 1) * size)
         for place, chosen in enumerate(order.split(c.batch_size)):
             if place >= first:
-                yield self.batch(chosen.tolist(), mine, chance("batch", c.seed, number, place))
+                yield chosen.tolist(), chance("batch", c.seed, number, place)
 
     def after(self, step: int) -> Iterator[dict[str, Any]]:
         """The batches that follow the first `step` optimiser steps, through all configured epochs."""

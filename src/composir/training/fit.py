@@ -71,7 +71,8 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
         warmup: Steps of rise.
         betas: The optimizer's.
         clip: Largest norm of the gradient; 0 for none.
-        precision: "no" is float32; "bf16" and "fp16" run the forward pass under autocast.
+        precision: "no" is float32; "bf16" and "fp16" run the forward pass under autocast, on a CPU too; "fp16" scales
+            the loss, and leaves out steps whose gradient overflows.
         accumulate: Batches a step. The gradient is that of the mean of their losses: negatives within a batch stay its
             own, so 2 x 64 is not 128 for a contrastive loss.
         checkpointing: Compute activations again in the backward pass, where the method names modules for it.
@@ -224,6 +225,8 @@ class fit(Iterator[Step]):  # noqa: N801  (called as `range` is)
 def accelerator_for(precision: Precision) -> Accelerator:
     """Accelerate's side of a run; called early too, so that nobody waits for data to hear that it cannot train.
 
+    Its `autocast` computes in `precision` on every device, and in "fp16" it has a scaler that is enabled.
+
     Raises:
         ComposirError: accelerate is missing, or this machine cannot compute in `precision`.
     """
@@ -238,6 +241,10 @@ def accelerator_for(precision: Precision) -> Accelerator:
         AcceleratorState._reset_state()
     try:
         patience = InitProcessGroupKwargs(timeout=PATIENCE)
-        return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
+        made = Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available(), kwargs_handlers=[patience])
     except ValueError as error:
         raise ComposirError(f"precision {precision!r} is not possible here: {error}") from error
+    if precision == "fp16" and made.device.type == "cpu":
+        # On a CPU accelerate computes "fp16" in float32 and says nothing; torch can do both of its parts.
+        made.native_amp, made.scaler = True, torch.amp.GradScaler("cpu")
+    return made

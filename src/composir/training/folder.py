@@ -58,8 +58,12 @@ class RunFolder:
         """The state to go on from, None for a run from the beginning; changes nothing.
 
         Raises:
-            ComposirError: A finished run, an unfinished one that is not to be gone on with, or one of another run file.
+            ComposirError: A finished run, an unfinished one that is not to be gone on with, or one of another run file;
+                or the path is, or leads through, a file.
         """
+        there = next((own for own in (self.path, *self.path.parents) if own.exists()), None)
+        if there is not None and not there.is_dir():
+            raise ComposirError(f"{there} is a file, so no run can be kept in {self.path}; give another --out")
         if (self.path / "report.json").exists():
             raise ComposirError(f"{self.path} already holds a finished run; remove it or give another --out")
         if not self.state.exists():

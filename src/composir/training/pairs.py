@@ -53,11 +53,11 @@ class PairBatches(Batches[Pair]):
         moves = Moves.draw(len(chosen), c.shift, c.flip, generator).of(mine)
         pairs = [self.items[i] for i in chosen[mine]]
         places = [int(u * len(pair.captions)) for u, pair in zip(draws, pairs, strict=True)]
-        taken = self.pictures.take([pair.image for pair in pairs])
+        taken = self.pictures.take([pair.image for pair in pairs], moves)
         made: dict[str, Any] = {
             "ids": [pair.id for pair in pairs],
             "texts": [pair.captions[place] for pair, place in zip(pairs, places, strict=True)],
-            **({"pixels": moves(taken)} if taken.dtype == torch.uint8 else {"image": taken}),
+            **({"pixels": taken} if taken.dtype == torch.uint8 else {"image": taken}),
         }
         if self.texts is not None:
             rows = [self._first[i] + place for i, place in zip(chosen[mine], places, strict=True)]

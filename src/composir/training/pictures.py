@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
@@ -16,12 +13,12 @@ from torch import Tensor
 from composir.backbones.transform import Transform
 from composir.config import TrainConfig
 from composir.datasets.base import Dataset
-from composir.errors import ComposirError
+from composir.errors import DataError
 from composir.features import Features, Tick, image_features, text_features
 from composir.loading import Failure, pixel_batches
 from composir.methods.base import Frozen
-
-IN_MEMORY = 8 * 2**30  # bytes of decoded pictures; more of them lie in an unnamed file
+from composir.training.augment import Moves
+from composir.training.room import room
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,26 @@ class Pictures:
         store: Their bytes or features.
         row: Where each lies.
         failed: Why others are not there.
+        frozen: What reads the bytes once they are moved, where no step changes it; else they go to the method.
+        device: Of `frozen`.
     """
 
     store: Pixels | Features
     row: Mapping[str, int]
     failed: Mapping[str, Failure] = field(default_factory=dict)
+    frozen: Frozen | None = None
+    device: torch.device | None = None
 
-    def take(self, ids: Sequence[str]) -> Tensor:
-        """uint8 pixels (B, 3, S, S), or features (B, ...)."""
-        return self.store.take(torch.tensor([self.row[i] for i in ids], dtype=torch.int64))
+    @torch.no_grad()
+    def take(self, ids: Sequence[str], moves: Moves) -> Tensor:
+        """uint8 pixels (B, 3, S, S), moved; or features (B, ...), kept ones, or those of the moved pixels."""
+        taken = self.store.take(torch.tensor([self.row[i] for i in ids], dtype=torch.int64))
+        if isinstance(self.store, Features):
+            return taken
+        pixels = moves(taken)
+        if self.frozen is None or self.frozen.transform is None:
+            return pixels
+        return self.frozen.run(self.frozen.transform.normalise(pixels.to(self.device)))
 
 
 @dataclass(frozen=True)
@@ -78,27 +86,29 @@ class Source:
     tick: Tick = lambda *_: None
 
     def pictures(self, ids: Sequence[str], transform: Transform, frozen: Frozen | None) -> Pictures:
-        """Pictures under `transform`, or what `frozen` makes of them.
+        """Pictures under `transform`, or what `frozen` makes of them: once for all, or of each as it is moved.
 
         Raises:
-            ComposirError: A picture cannot be read and [train] skip_bad is not set, or [train] would move and mirror
-                pictures that are read but once.
+            DataError: A picture cannot be read and [train] skip_bad is not set; it is named.
+            ComposirError: Neither memory nor disk has room for them.
         """
-        unique, workers, skip = list(dict.fromkeys(ids)), self.config.workers, self.config.skip_bad
-        if frozen is None:
-            store, kept, failed = decoded(
-                self.dataset, unique, transform, workers, self.tick, skip_bad=skip, spill=self.cache
-            )
-            return Pictures(Pixels(store), {i: row for row, i in enumerate(kept)}, failed)
-        if self.config.shift or self.config.flip:
-            raise ComposirError(
-                "[train] shift and flip change pictures in every step, but this method's picture tower is frozen and "
-                "reads each but once; leave both out"
-            )
-        found, kept, failed = image_features(
-            frozen, self.dataset, unique, self.cache, dtype=self.dtype, device=self.device, workers=workers,
-            skip_bad=skip, tick=self.tick,
-        )  # fmt: skip
+        unique, skip = list(dict.fromkeys(ids)), self.config.skip_bad
+        moving = bool(self.config.shift or self.config.flip)
+        try:
+            if frozen is None or moving:
+                store, kept, failed = decoded(
+                    self.dataset, unique, transform, self.config.workers, self.tick, skip_bad=skip, spill=self.cache
+                )
+                return Pictures(Pixels(store), {i: row for row, i in enumerate(kept)}, failed, frozen, self.device)
+            found, kept, failed = image_features(
+                frozen, self.dataset, unique, self.cache, dtype=self.dtype, device=self.device,
+                workers=self.config.workers, skip_bad=skip, tick=self.tick,
+            )  # fmt: skip
+        except DataError as error:
+            if skip:
+                raise
+            told = "or leave such pictures out by --skip-bad ([train] skip_bad = true)"
+            raise DataError(f"{error}, {told}") from error
         return Pictures(found, {i: row for row, i in enumerate(kept)}, failed)
 
     def texts(self, texts: Sequence[str], frozen: Frozen) -> Features:
@@ -125,15 +135,16 @@ def decoded(
         workers: Decoding processes, see `pixel_batches`.
         tick: Told how many pictures of how many are done.
         skip_bad: Leave out pictures that cannot be read.
-        spill: Folder for the unnamed file that holds them where they exceed `IN_MEMORY`; the system's if None.
+        spill: Folder for the unnamed file that holds them where memory should not, see `room`.
 
     Returns:
         The pixels, the ids of their rows in the order of `ids`, and why others were left out.
 
     Raises:
         DataError: A picture cannot be read and `skip_bad` is not said; it is named.
+        ComposirError: The disk has no room for them.
     """
-    store = _room((len(ids), 3, transform.size, transform.size), spill)
+    store = room((len(ids), 3, transform.size, transform.size), spill)
     kept: list[str] = []
     failed: dict[str, Failure] = {}
     on_error = "collect" if skip_bad else "raise"
@@ -143,12 +154,3 @@ def decoded(
         failed.update(batch.failures)
         tick(len(kept) + len(failed), len(ids))
     return store[: len(kept)], kept, failed
-
-
-def _room(shape: tuple[int, ...], spill: Path | None) -> Tensor:
-    if math.prod(shape) <= IN_MEMORY:
-        return torch.empty(shape, dtype=torch.uint8)
-    if spill is not None:
-        spill.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=spill) as file:  # it lives on without a name for as long as it is mapped
-        return torch.from_numpy(np.memmap(file, dtype=np.uint8, shape=shape))

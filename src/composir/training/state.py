@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from composir.checkpoint.origin import held
+from composir.checkpoint.weights import listed
 from composir.errors import ComposirError
 from composir.methods.base import Method
 from composir.training.chance import of_all, put_back, snapshot
@@ -104,8 +105,9 @@ def restore(saved: Saved, steps: fit) -> None:
     """
     given, own = _under(saved.tensors, "model/"), _changing(steps.method)
     if given.keys() != own.keys():
-        other = ", ".join(sorted(given.keys() ^ own.keys())[:8])
-        raise ComposirError(f"the saved state is of another method or backbone; not in both: {other}; train anew")
+        wrong = [f"{name} is missing there" for name in sorted(own.keys() - given.keys())]
+        wrong += [f"{name} is not the method's" for name in sorted(given.keys() - own.keys())]
+        raise ComposirError(f"the saved state is of another method or backbone: {listed(wrong)}. Train anew")
     with torch.no_grad():
         for name, tensor in given.items():
             own[name].copy_(tensor)

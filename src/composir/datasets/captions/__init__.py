@@ -21,7 +21,7 @@ from composir.datasets.captions.tar import TarRows
 from composir.datasets.captions.tsv import TsvRows
 from composir.datasets.files import FileDataset
 from composir.datasets.placed import PlacedFiles
-from composir.errors import ComposirError, DataError
+from composir.errors import AbsentError, ComposirError, DataError
 from composir.plugins import nearest
 from composir.types import Query, Task
 
@@ -118,26 +118,36 @@ class Captions(FileDataset):
             raise DataError(f"{self.root}: at val={val} and test={test} no picture falls to {split}; give other shares")
         return found
 
-    def files_of(self, split: Split) -> tuple[Path, ...]:  # noqa: D102
+    def files_of(self, split: Split) -> tuple[Path, ...]:
+        """The tables or the shards, the same for every split; none where each picture has a text of its own."""
         self.check_split(split)
         return tuple(_find(self.root, self.format)[1])
 
-    def stems(self, image_id: str) -> tuple[str, ...]:  # noqa: D102
+    def stems(self, image_id: str) -> tuple[str, ...]:
+        """The id itself; none where a table names its files by their paths."""
         return () if self.format == "tsv" else (image_id,)
 
     def path(self, image_id: str) -> Path | None:
         """The file of a picture; None too for one in a shard."""
         return self._rows.path(image_id)
 
-    def image(self, image_id: str) -> Image.Image:  # noqa: D102
+    def image(self, image_id: str) -> Image.Image:
+        """The picture, RGB, upright; out of its shard where there are shards.
+
+        Raises:
+            DataError: There is none of this id, or it cannot be read.
+        """
         if not isinstance(self._rows, TarRows):
             return super().image(image_id)
         number = self._in_shards(image_id)
         if number is None:
-            raise DataError(f"{self.name} has no picture {image_id!r}: no shard of {self.root} holds it as SHARD/KEY")
+            raise AbsentError(
+                f"{self.name} has no picture {image_id!r}: no shard of {self.root} holds it as SHARD/KEY; put it there"
+            )
         return self._rows.image(number)
 
-    def missing(self, ids: Iterable[str]) -> list[str]:  # noqa: D102
+    def missing(self, ids: Iterable[str]) -> list[str]:
+        """Those of `ids` without a file, or in no shard, in their order; none is opened."""
         if self.format != "tar":
             return super().missing(ids)
         return [image_id for image_id in ids if self._in_shards(image_id) is None]
