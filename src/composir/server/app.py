@@ -33,6 +33,7 @@ def create_app(settings: Settings, service: Service) -> FastAPI:
         docs_url=None,  # the pages that FastAPI brings load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # links name operations by it
         lifespan=lifespan,
     )
     app.state.settings, app.state.service = settings, service

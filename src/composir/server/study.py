@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Query, Request
 
-from composir.server import documented, fields, schema
+from composir.server import documented, fields, links, schema
 from composir.server.errors import ApiError
 from composir.server.parts import parts_of
 from composir.server.service import NotFoundError, Verdict
@@ -40,7 +40,7 @@ UPLOAD_SIDE = 1024  # pixels of the longer side of an upload that is kept
     "/queries",
     summary="Annotated queries of the gallery's benchmark",
     response_model=schema.BenchmarkQueries,
-    responses=documented.problems(422),
+    responses={**documented.problems(422), **links.linked(links.QUERIES)},
 )
 async def queries(
     request: Request,
@@ -56,7 +56,7 @@ async def queries(
     "/pictures",
     summary="The id of the picture at a path",
     response_model=schema.Located,
-    responses=documented.problems(404, 422),
+    responses={**documented.problems(404, 422), **links.linked(links.PICTURES)},
 )
 async def pictures(
     request: Request,
