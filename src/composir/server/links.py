@@ -1,4 +1,4 @@
-"""OpenAPI links: what of one answer can be asked with next, so that a client, or a fuzzer, can go from one to the other.
+"""OpenAPI links: what of one answer can be asked with next, so that a client, or a fuzzer, can go on from it.
 
 A link names its target by the target's `operationId`, which is the name of the route's function.
 """
