@@ -57,7 +57,7 @@ def prepare() -> Any:
 
 
 def prepare_without_secrets() -> None:
-    """As `prepare`, and no worker of this process will have secrets in its environment: API keys, a cloud's credentials.
+    """As `prepare`, and no worker will have secrets in its environment, such as API keys and a cloud's credentials.
 
     Whoever takes a worker over by a hostile picture can read its environment. Call it before there are threads: the
     environment, which lacks the secrets for a moment, belongs to all of them. A fork server that runs already keeps

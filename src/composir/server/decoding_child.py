@@ -92,8 +92,8 @@ def _restrict(memory: int) -> None:
     limits = ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, MOST_FILES))
     for kind, most in limits:
         hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(hard, most)
-        resource.setrlimit(kind, (most, most))
+        limit = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def _alarm(seconds: float) -> None:
