@@ -194,6 +194,37 @@ def test_what_is_not_there(client, error_of):
     assert client.get("/docs").status_code == 404
 
 
+@pytest.mark.parametrize(
+    "address", ["/", "/livez", "/readyz", "/metrics", "/v1/methods", "/page/main.js", "/v1/nothing"]
+)
+def test_head_is_get_without_a_body(client, address):
+    whole, head = client.get(address), client.head(address)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    same = ("content-type", "etag", "cache-control", "content-security-policy")
+    assert [head.headers.get(name) for name in same] == [whole.headers.get(name) for name in same]
+    if "metrics" not in address:  # which differ from one look to the next
+        assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+def test_head_of_pictures(client):
+    own = next(iter(client.service.files))
+    for address in (f"/v1/images/{own}", f"/v1/images/{own}/thumbnail?size=128"):
+        whole, head = client.get(address), client.head(address)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.content))
+        assert client.head(address, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    metrics = client.get("/metrics").text
+    assert 'composir_requests_total{method="HEAD",route="/v1/images/{id}",status="200"} 1.0' in metrics
+
+
+def test_allow_names_head_where_it_is_answered(client, error_of):
+    told = client.delete("/livez")
+    error_of(told, 405, "method_not_allowed")
+    assert told.headers["allow"] == "GET, HEAD"
+    assert client.head("/v1/search").status_code == 405
+    assert client.head("/v1/search").headers["allow"] == "POST"
+
+
 def test_other_media_types(client, error_of):
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/xml"):
         error_of(client.post("/v1/search", content=b"x", headers={"Content-Type": kind}), 415, "unsupported_media_type")

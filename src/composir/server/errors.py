@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -74,8 +75,8 @@ class BusyError(ApiError):
 class UnavailableError(ApiError):
     """Not ready yet, or no longer: 503, come back in `seconds`."""
 
-    def __init__(self, what: str, seconds: int = 1):
-        super().__init__(503, what, headers={"Retry-After": str(seconds)})
+    def __init__(self, what: str, seconds: int = 1, headers: Mapping[str, str] = MappingProxyType({})):
+        super().__init__(503, what, headers={"Retry-After": str(seconds), **headers})
 
 
 def told_problems(problems: Sequence[Any]) -> str:
@@ -113,7 +114,10 @@ def install(app: FastAPI) -> None:
 
     async def http(_: Request, error: Any) -> JSONResponse:
         code = error.status_code if error.status_code in CODES else 400
-        return ApiError(code, _PLAIN.get(code, str(error.detail)), headers=error.headers).response()
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", "").split(", "):
+            headers["Allow"] += ", HEAD"  # see `heads`
+        return ApiError(code, _PLAIN.get(code, str(error.detail)), headers=headers).response()
 
     async def invalid(_: Request, error: Any) -> JSONResponse:
         return ApiError(422, told_problems(error.errors())).response()
