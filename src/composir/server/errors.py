@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 from composir.errors import ComposirError, ConditionError, GalleryError
 from composir.images import ImageError
 from composir.server.context import request_id
+from composir.server.fields import MEANT
 from composir.server.service import NotFoundError, StaleCursorError
 
 CODES: dict[int, str] = {
@@ -86,15 +87,24 @@ def told_problems(problems: Sequence[Any]) -> str:
         parts = [str(part) for part in problem["loc"]]
         parts = parts[1:] if parts[:1] in (["body"], ["query"], ["path"]) else parts
         place = ".".join(part for part in parts if not part.startswith("<"))  # <…> is which of several forms it has
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _told(problem)
         lines.append(f"{place}: {message}" if place else message)
     more = len(problems) - SHOWN
     return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
 
 
+def _told(problem: Any) -> str:
+    context = problem.get("ctx", {})
+    if problem["type"] == "json_invalid":
+        return f"the body is no JSON: {context['error']}"
+    if problem["type"] == "string_pattern_mismatch":
+        return MEANT.get(context["pattern"], problem["msg"])
+    return problem["msg"].removeprefix("Value error, ")
+
+
 def from_validation(error: ValidationError) -> ApiError:
     """422 for a body that is not as documented."""
-    return ApiError(422, told_problems(error.errors(include_url=False, include_input=False, include_context=False)))
+    return ApiError(422, told_problems(error.errors(include_url=False, include_input=False)))
 
 
 def from_composir(error: ComposirError) -> ApiError:
