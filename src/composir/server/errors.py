@@ -94,12 +94,12 @@ def told_problems(problems: Sequence[Any]) -> str:
 
 
 def _told(problem: Any) -> str:
-    context = problem.get("ctx", {})
+    context, message = problem.get("ctx", {}), str(problem["msg"])
     if problem["type"] == "json_invalid":
         return f"the body is no JSON: {context['error']}"
     if problem["type"] == "string_pattern_mismatch":
-        return MEANT.get(context["pattern"], problem["msg"])
-    return problem["msg"].removeprefix("Value error, ")
+        return MEANT.get(context["pattern"], message)
+    return message.removeprefix("Value error, ")
 
 
 def from_validation(error: ValidationError) -> ApiError:
