@@ -48,7 +48,7 @@ GALLERY = Path(__file__).resolve().parents[1] / "demo" / "gallery"
 PORT = 8731
 START = 120.0  # seconds a server may take to be ready
 SLID, WEIGHTS, TIMES = 100_000, 101, 3
-GAIN, ANSWER = 1.5, 100  # targets: the gain of batching, milliseconds of an answer to a slider
+GAIN, ANSWER = 1.5, 100  # targets: the gain of batching where clients share the cores, milliseconds of an answer
 ENCODED = re.compile(r'^composir_stage_seconds_count\{stage="(encode_\w+)"\} ([\d.e+]+)$', re.MULTILINE)
 
 

@@ -1,6 +1,8 @@
 """What pictures can do to the process that decodes them; chosen by the first byte. Child processes import this."""
 
+import contextlib
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -25,6 +27,14 @@ def read(data: bytes, side: int, limits: object, name: str) -> Image.Image:
         os._exit(3)
     if kind == b"r":
         raise ValueError("rotten " * 200)
+    if kind == b"w":
+        Path(rest).write_bytes(b"mine")
+    if kind == b"n":
+        with contextlib.ExitStack() as opened:
+            [opened.enter_context(open(os.devnull)) for _ in range(100)]
+    if kind == b"l":
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard + 1, hard + 1))
     if kind == b"t":
         os.kill(os.getpid(), signal.SIGTERM)
     return Image.new("RGB", (40, 30), (len(data) % 256, 0, 0))

@@ -21,6 +21,7 @@ from composir.server.service import (
     NotFoundError,
     SearchAnswer,
     SearchRequest,
+    StaleCursorError,
     StoredPicture,
     Verdict,
 )
@@ -71,7 +72,10 @@ class FakeService:
                 query = query + (request.alpha or 0.5) * vector(request.text.encode())
         with clock("search"):
             scored = sorted((-float(vector(i.encode()) @ query), i) for i in self.files)
-        start = int(request.cursor, 16) if request.cursor and request.cursor.isalnum() else 0
+        try:
+            start = int(request.cursor or "0", 16)
+        except ValueError:
+            return StaleCursorError(f"the cursor {request.cursor!r} is not one of this server's")
         page = scored[start : start + request.k]
         hits = tuple(
             FoundPicture(start + n, i, self.files[i], -score, {"composed": -score}, {"price": 1.5})

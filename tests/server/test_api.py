@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from composir.gallery.scan import content_id
+from composir.server import fields
 
 
 def test_words_alone(client):
@@ -128,8 +129,11 @@ def test_bad_queries(client, error_of, body, message):
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ({"id": "../../etc/passwd"}, "reference.id: String should match pattern '^[0-9a-f]{32}$'"),
-        ({"url": "file:///etc/passwd"}, "reference.url: String should match pattern '^https?://[!-~]+$'"),
+        (
+            {"id": "../../etc/passwd"},
+            "reference.id: a picture's id is 32 digits of 0-9 and a-f; take it from an answer",
+        ),
+        ({"url": "file:///etc/passwd"}, f"reference.url: {fields.MEANT[fields.URL]}"),
         ({"id": "0" * 32, "path": "x"}, "reference.path: Extra inputs are not permitted"),
         ({"tensor": {"shape": [1, 3]}}, "reference.tensor.data: Field required"),
         ({"path": "/x"}, 'reference: a reference is {"id": ...}, {"url": ...} or {"tensor": ...}'),
@@ -192,6 +196,72 @@ def test_what_is_not_there(client, error_of):
     error_of(told, 405, "method_not_allowed")
     assert told.headers["allow"] == "POST"
     assert client.get("/docs").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "address", ["/", "/livez", "/readyz", "/metrics", "/v1/methods", "/page/main.js", "/v1/nothing"]
+)
+def test_head_is_get_without_a_body(client, address):
+    whole, head = client.get(address), client.head(address)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    same = ("content-type", "etag", "cache-control", "content-security-policy")
+    assert [head.headers.get(name) for name in same] == [whole.headers.get(name) for name in same]
+    if "metrics" not in address:  # which differ from one look to the next
+        assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+def test_head_of_pictures(client):
+    own = next(iter(client.service.files))
+    for address in (f"/v1/images/{own}", f"/v1/images/{own}/thumbnail?size=128"):
+        whole, head = client.get(address), client.head(address)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.content))
+        assert client.head(address, headers={"If-None-Match": whole.headers["etag"]}).status_code == 304
+    metrics = client.get("/metrics").text
+    assert 'composir_requests_total{method="HEAD",route="/v1/images/{id}",status="200"} 1.0' in metrics
+
+
+def test_allow_names_head_where_it_is_answered(client, error_of):
+    told = client.delete("/livez")
+    error_of(told, 405, "method_not_allowed")
+    assert told.headers["allow"] == "GET, HEAD"
+    assert client.head("/v1/search").status_code == 405
+    assert client.head("/v1/search").headers["allow"] == "POST"
+
+
+def test_patterns_are_told_in_words(client):
+    """Each that the document has: nobody is shown a regular expression."""
+
+    def patterns(part):
+        if isinstance(part, dict):
+            yield from (part[name] for name in ("pattern",) if isinstance(part.get(name), str))
+            yield from part.get("patternProperties", {})
+        for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from patterns(inner)
+
+    assert set(patterns(client.get("/openapi.json").json())) == set(fields.MEANT)
+
+
+@pytest.mark.parametrize("address", ["/v1/search", "/v1/embeddings", "/v1/judgements"])
+def test_bad_json(client, error_of, address):
+    for body in (b"{", b"", b"\xff", b'{"text": nan}'):
+        answer = client.post(address, content=body, headers={"Content-Type": "application/json"})
+        assert error_of(answer, 422, "invalid_request").startswith("the body is no JSON: ")
+
+
+def test_a_bad_id_in_an_address(client, error_of):
+    told = error_of(client.get("/v1/images/ABC"), 422, "invalid_request")
+    assert told == "id: a picture's id is 32 digits of 0-9 and a-f; take it from an answer"
+
+
+def test_judgements_are_json(client, error_of):
+    for kind in ("text/plain", "multipart/form-data; boundary=x"):
+        answer = client.post("/v1/judgements", content=b"{}", headers={"Content-Type": kind})
+        told = error_of(answer, 415, "unsupported_media_type")
+        assert told.startswith("send application/json, not")
+    assert "application/json or multipart" in error_of(
+        client.post("/v1/search", content=b"x"), 415, "unsupported_media_type"
+    )
 
 
 def test_other_media_types(client, error_of):

@@ -120,6 +120,19 @@ def test_a_picture_that_gorges_is_refused(bad):
     assert asyncio.run(bad.thumbnail(b"good", 64))
 
 
+def test_a_picture_that_writes_or_opens_much_is_refused(bad, tmp_path):
+    target = tmp_path / "written"
+    assert "File too large" in str(failure(bad.thumbnail(b"w" + str(target).encode(), 64)))
+    assert target.stat().st_size == 0
+    assert "Too many open files" in str(failure(bad.thumbnail(b"n", 64)))
+    assert asyncio.run(bad.thumbnail(b"good", 64))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may lift any limit")
+def test_a_picture_cannot_lift_its_limits(bad):
+    assert failure(bad.thumbnail(b"l", 64)).reason == "ValueError"
+
+
 def test_an_innocent_picture_survives_the_death_of_its_process(bad, tmp_path):
     assert asyncio.run(bad.thumbnail(b"o" + str(tmp_path / "mark").encode(), 64))
 

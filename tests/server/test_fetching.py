@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from composir.server.fetching import Fetcher, FetchError, is_public
+from composir.server.references import FETCHING, WAITING
 
 PUBLIC = "93.184.215.14"
 
@@ -329,3 +331,32 @@ def test_a_search_by_address(fakes, folder, app_with, error_of, site, make_jpeg)
     object.__setattr__(parts.references, "_fetcher", site.fetcher())
     answer = served.post("/v1/search", json={"reference": {"url": "http://a.example/a.jpg"}})
     assert answer.status_code == 200, answer.text
+
+
+def test_too_many_addresses_are_told_to_come_back(app_with, error_of, monkeypatch):
+    """As many as may are read or wait; one more is told so at once; places come back."""
+    served = app_with(fetch_urls=True)
+    gate, references = threading.Event(), served.app.state.parts.references
+
+    class Slow:
+        seconds = 7.0
+
+        def __call__(self, url):
+            gate.wait(60)
+            raise FetchError("no picture")
+
+    monkeypatch.setattr(references, "_fetcher", Slow())
+    ask = lambda: served.post("/v1/search", json={"reference": {"url": "http://a.example/"}})  # noqa: E731
+    most = FETCHING + WAITING
+    with ThreadPoolExecutor(most) as crowd:
+        waiting = [crowd.submit(ask) for _ in range(most)]
+        end = time.monotonic() + 60
+        while references._fetches < most:
+            assert time.monotonic() < end, "they did not come"
+            time.sleep(0.01)
+        refused = ask()
+        assert "web addresses wait" in error_of(refused, 429, "busy")
+        assert refused.headers["retry-after"] == "7"
+        gate.set()
+    assert {one.result().status_code for one in waiting} == {422}
+    assert ask().status_code == 422

@@ -10,12 +10,14 @@ import contextlib
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 
@@ -60,16 +62,26 @@ def real(tmp_path) -> Path:
     return tmp_path / "g"
 
 
-def fuzz(url: str, seconds: str, *arguments: str) -> None:
-    """Every check in every phase, stateful too; without the program it fails, for the dev extra has it."""
+def fuzz(url: str, folder: Path, seconds: str, *arguments: str) -> None:
+    """Every check in every phase, the stateful one along the links that the document tells, with ids that are there.
+
+    Without the program it fails, for the dev extra has it.
+    """
+    hits = httpx.post(f"{url}/v1/search", json={"text": "a red dress", "k": 100}).json()["hits"]
+    ids, paths = (json.dumps([hit[name] for hit in hits]) for name in ("id", "path"))
+    config = folder / CONFIG.name
+    config.write_text(CONFIG.read_text().replace("IDS", ids).replace("PATHS", paths))
     program = Path(sys.executable).with_name("schemathesis")
     assert program.is_file(), f"there is no {program}; install the dev extra: pip install -e '.[dev]'"
-    line = [program, "--config-file", CONFIG, "run", f"{url}/openapi.json", "--url", url, "--checks", "all"]
+    line = [program, "--config-file", config, "run", f"{url}/openapi.json", "--url", url, "--checks", "all"]
     line += ["--max-time", seconds, *arguments]
-    done = subprocess.run(
-        line, capture_output=True, text=True, check=False, cwd=CONFIG.parent, timeout=float(seconds) + 600
-    )
-    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder, timeout=float(seconds) + 600)
+    told = done.stdout[-20000:] + done.stderr[-2000:]
+    assert done.returncode == 0, told
+    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
+        assert re.search(rf"✅\s+{phase}$", done.stdout, re.MULTILINE), f"{phase} was skipped or failed: {told}"
+    covered, links = map(int, re.findall(r"API Links: +(\d+) covered / (\d+) selected", done.stdout)[0])
+    assert covered > links / 4, told  # a gallery without a benchmark has no queries that links could start from
 
 
 @pytest.mark.slow
@@ -77,15 +89,15 @@ def fuzz(url: str, seconds: str, *arguments: str) -> None:
 def test_all_checks_all_phases_over_a_real_gallery(real, tmp_path, wait_until, caplog):
     settings = Settings(gallery=str(real), judgements=tmp_path / "judged", device="cpu", fold_similarity=0.9)
     with served(open_service(settings), wait_until) as url:
-        fuzz(url, os.environ.get("COMPOSIR_FUZZ_SECONDS", "300"), "--max-examples", "100000")
+        fuzz(url, tmp_path, os.environ.get("COMPOSIR_FUZZ_SECONDS", "300"), "--max-examples", "100000")
     assert "Traceback" not in caplog.text
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_all_checks_for_a_moment_over_the_fake_service(fakes, folder, wait_until):
+def test_all_checks_for_a_moment_over_the_fake_service(fakes, folder, tmp_path, wait_until):
     with served(fakes.FakeService(folder), wait_until) as url:
-        fuzz(url, "15", "--max-examples", "5")
+        fuzz(url, tmp_path, "20", "--max-examples", "5")
 
 
 def test_the_document_is_whole(client):
@@ -104,6 +116,21 @@ def test_the_document_is_whole(client):
             if "requestBody" in operation:
                 assert operation["requestBody"]["content"]["application/json"]["examples"]
     assert "HTTPValidationError" not in known
+
+
+def test_links_lead_somewhere(client):
+    """Every link names an operation that is there, parameters that it has, and a body that it takes."""
+    document = client.get("/openapi.json").json()
+    operations = {one["operationId"]: one for path in document["paths"].values() for one in path.values()}
+    assert len(operations) == sum(len(path) for path in document["paths"].values()), "an operationId is used twice"
+    links = [link for one in operations.values() for link in one["responses"]["200"].get("links", {}).values()]
+    assert links
+    for link in links:
+        target = operations[link["operationId"]]
+        assert set(link.get("parameters", ())) <= {one["name"] for one in target.get("parameters", ())}, link
+        if "requestBody" in link:
+            schema = target["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+            assert set(link["requestBody"]) <= set(document["components"]["schemas"][schema]["properties"]), link
 
 
 def test_documented_examples_are_accepted(client):

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 
 from composir.server.errors import ApiError
 from composir.server.guard import Body, Guard, KeyRing, Room, check_host, check_origin
+from composir.server.lifecycle import Lifecycle
 from composir.server.settings import LOCAL_HOSTS, Settings
 
 KEYS = ("a" * 20, "b" * 20)
@@ -222,7 +223,7 @@ def test_what_is_no_request_passes():
     async def app(scope, receive, send):
         seen.append(scope["type"])
 
-    asyncio.run(Guard(app, Settings())({"type": "lifespan"}, pieces(), lambda _: None))
+    asyncio.run(Guard(app, Settings(), Lifecycle())({"type": "lifespan"}, pieces(), lambda _: None))
     assert seen == ["lifespan"]
 
 

@@ -27,7 +27,13 @@ from composir.server.settings import Settings
 def live(fakes, folder, wait_until):
     """A server in a thread; the address it listens at."""
     settings = Settings(decode_workers=1, body_seconds=0.6, header_seconds=0.6, max_body_bytes=100_000)
-    app = create_app(settings, fakes.FakeService(folder))
+    with listening(settings, fakes.FakeService(folder), wait_until) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def listening(settings, service, wait_until):
+    app = create_app(settings, service)
     config = uvicorn.Config(
         app, http=connection_class(settings.header_seconds), ws="none", log_config=None, server_header=False
     )
@@ -125,6 +131,26 @@ def test_a_body_that_drips_is_408(live):
 @pytest.mark.parametrize("start", [b"", b"GET /livez HTTP/1.1\r\nHost: loc"])
 def test_a_head_that_never_ends_is_hung_up_on(live, start):
     assert talk(live, start) == b""
+
+
+def test_a_connection_too_many_is_told_in_the_one_shape(fakes, folder, wait_until):
+    with (
+        listening(Settings(decode_workers=1, max_connections=3), fakes.FakeService(folder), wait_until) as address,
+        contextlib.ExitStack() as lines,
+    ):
+        for _ in range(3):
+            line = lines.enter_context(socket.create_connection(address, timeout=20))
+            line.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert line.recv(65_536).startswith(b"HTTP/1.1 200")
+        answer = talk(address, b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")  # and the line is closed
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1" in answer.lower()
+        told = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+        assert told["code"] == "unavailable"
+        assert "more than 3 connections" in told["message"]
+        assert told["request_id"]
+        lines.close()
+        wait_until(lambda: ask(f"http://{address[0]}:{address[1]}/livez") == 200, 20)
 
 
 def test_a_second_head_has_its_time_too(live):

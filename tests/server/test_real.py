@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -25,6 +27,7 @@ from composir.opening import find_method, load_wanted
 from composir.server.answering.engine import GalleryService
 from composir.server.settings import Settings
 
+SLACK = 2.0  # seconds for all of a query but the picture's decoding
 BUSY = 5.0  # seconds that a machine which also runs other tests may add
 WORDS = ("is red", "in blue", "longer", "with a heart", "a coat")
 
@@ -50,13 +53,13 @@ def folder(tmp_path, wardrobe) -> Path:
 
 
 @contextlib.contextmanager
-def served(gallery: Path, *flags: object):
+def served(gallery: Path, *flags: object, secrets: Mapping[str, str] = MappingProxyType({})):
     """A server of its own process; its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "composir", "serve", "--gallery", gallery, "--port", port, "--drain-seconds", 0]
-    environment = {name: own for name, own in os.environ.items() if not name.startswith("COMPOSIR_")}
+    environment = {name: own for name, own in os.environ.items() if not name.startswith("COMPOSIR_")} | secrets
     # To a file: a pipe that nobody empties is full after some hundred requests, and stops the server.
     told = gallery.with_name("server.log")
     with told.open("ab") as log:
@@ -76,6 +79,37 @@ def served(gallery: Path, *flags: object):
         process.wait(timeout=60)
     assert process.returncode == 0, told.read_text()
     assert "Traceback" not in told.read_text()
+
+
+def processes_below(flag: str) -> dict[int, str]:
+    """Processes that the one with such a flag has started, with how they were started."""
+    told = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            line = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            told[int(path.name)] = (line, int((path / "stat").read_text().rpartition(")")[2].split()[1]))
+    found = {pid for pid, (line, _) in told.items() if flag in line}
+    for _ in range(3):
+        found |= {pid for pid, (_, parent) in told.items() if parent in found}
+    return {pid: told[pid][0] for pid in found if flag not in told[pid][0]}
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
+def test_decoding_processes_have_no_secrets(folder, slerp, tmp_path, monkeypatch):
+    """Not in their environment, which whoever takes one over by a picture can read; the server works all the same."""
+    index_folder(create_gallery(tmp_path / "g", slerp, folder), slerp, folder, workers=0)
+    secrets = {"COMPOSIR_API_KEYS": "k" * 40, "AWS_SECRET_ACCESS_KEY": "s" * 40, "HF_TOKEN": "t" * 40}
+    with served(tmp_path / "g", secrets=secrets) as url, httpx.Client(headers={"X-API-Key": "k" * 40}) as one:
+        assert httpx.get(f"{url}/v1/gallery").status_code == 401
+        assert one.post(f"{url}/v1/search", files={"image": next(folder.iterdir()).read_bytes()}).status_code == 200
+        below = processes_below(f"--port {url.rpartition(':')[2]} ")
+        environments = [
+            Path(f"/proc/{pid}/environ").read_bytes() for pid, line in below.items() if "forkserver" in line
+        ]
+    assert len(environments) >= 2, "the fork server and a decoding process at least"
+    for told in environments:
+        assert b"PATH=" in told
+        assert not any(secret.encode() in told for secret in secrets.values())
 
 
 @contextlib.contextmanager
@@ -189,9 +223,10 @@ def test_64_clients_for_a_minute(folder, slerp, tmp_path):
     assert seen.batch > 4
 
 
-def test_every_odd_file_as_a_query_and_as_a_thumbnail(shared_data, app_with):
-    """Each ends as an answer or as a refusal with a reason."""
-    client = app_with(decode_seconds=10.0)
+def test_every_odd_file_as_a_query_and_as_a_thumbnail(shared_data, folder, slerp, tmp_path, app_with):
+    """Each ends, within the seconds that a picture may take, as an answer or as a refusal with a reason."""
+    index_folder(create_gallery(tmp_path / "g", slerp, folder), slerp, folder, workers=0)
+    client = app_with(GalleryService(tmp_path / "g", Settings(device="cpu")), decode_seconds=10.0)
     files = [path for path in sorted((shared_data / "hostile_images").rglob("*")) if path.is_file()]
     small = [path for path in files if path.stat().st_size <= 20_000_000]  # others are refused by their size
     assert len(small) > 400
@@ -199,7 +234,7 @@ def test_every_odd_file_as_a_query_and_as_a_thumbnail(shared_data, app_with):
         start = time.monotonic()
         answer = client.post("/v1/search", files={"image": path.read_bytes()}, data={"text": "in red"})
         assert answer.status_code in (200, 422), (path, answer.text)
-        assert time.monotonic() - start < 20, path
+        assert time.monotonic() - start < 10 + SLACK, path
         if answer.status_code == 200:
             own = answer.json()["reference"]
             assert client.get(f"/v1/images/{own}/thumbnail").headers["content-type"] == "image/jpeg", path

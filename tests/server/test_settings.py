@@ -1,8 +1,10 @@
 """Settings: one name for flag, environment and file; a closed door by default; keys that stay secret."""
 
+import os
+
 import pytest
 
-from composir.cli.serve import command
+from composir.cli.serve import _serve, command
 from composir.errors import ComposirError
 from composir.server.settings import Settings, is_loopback, read_settings
 
@@ -135,3 +137,16 @@ def test_no_flag_is_no_setting(flags, monkeypatch, tmp_path):
     settings, printed = flags("--config", str(file), "--print-config", "--allowed-hosts", "a", "--allowed-hosts", "b")
     assert (settings.max_batch, settings.port, settings.allowed_hosts, printed) == (3, 4, ("a", "b"), True)
     assert flags("--no-fetch-urls")[0] == Settings(max_batch=3)
+
+
+def test_keys_leave_the_environment(monkeypatch):
+    """Lest a process that is started later inherits them."""
+    seen = {}
+    monkeypatch.setenv("COMPOSIR_API_KEYS", "k" * 40)
+    monkeypatch.setenv("COMPOSIR_DEVICE", "cpu")
+    monkeypatch.setattr("composir.loading.prepare_without_secrets", lambda: None)
+    monkeypatch.setattr("composir.server.answering.engine.open_service", lambda settings: None)
+    monkeypatch.setattr("composir.server.serve", lambda settings, service: seen.update(os.environ))
+    _serve(Settings(), False)
+    assert "COMPOSIR_DEVICE" in seen
+    assert "COMPOSIR_API_KEYS" not in seen

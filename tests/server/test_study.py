@@ -41,8 +41,8 @@ def test_the_reference_of_a_verdict_may_be_given_as_in_a_search(client, error_of
     assert client.post("/v1/judgements", json=body).status_code == 200
     assert client.service.verdicts[a, "as there"][0].reference == a
     ask = lambda reference: client.post("/v1/judgements", json={**body, "reference": reference})  # noqa: E731
-    assert error_of(ask({"id": "../x"}), 422, "invalid_request").startswith("reference.id: String should match")
-    assert error_of(ask("../x"), 422, "invalid_request").startswith("reference: String should match")
+    assert error_of(ask({"id": "../x"}), 422, "invalid_request").startswith("reference.id: a picture's id is 32 digits")
+    assert error_of(ask("../x"), 422, "invalid_request").startswith("reference: a picture's id is 32 digits")
     assert "reference" in error_of(ask(5), 422, "invalid_request")
 
 

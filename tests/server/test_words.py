@@ -76,6 +76,16 @@ def test_a_slider_encodes_nothing(service, monkeypatch):
     assert stages.count("encode_text") == 1
 
 
+def test_embedded_words_are_read_once_and_searched_with(service):
+    stages, words = Stages(), ["is mustard", "has a zip", "is mustard"]
+    first = service.embed_texts(words, None, stages)
+    assert stages == ["encode_text"]
+    assert np.array_equal(first[0], first[2])
+    assert np.array_equal(service.embed_texts(words[1:], None, stages), first[1:])
+    service.search([SearchRequest(text="has a zip")], stages)
+    assert stages.count("encode_text") == 1
+
+
 def test_what_is_kept_answers_as_what_is_read_anew(service):
     known = service._stand.shelf.ids
     requests = [SearchRequest(reference=Reference(known[1]), text=text, alpha=0.5) for text in ("longer", "in green")]

@@ -69,8 +69,12 @@ def _serve(settings: Settings, print_config: bool) -> None:
         typer.echo(settings.as_toml(), nl=False)
         return
     require_extra()
+    from composir.loading import prepare_without_secrets
     from composir.server.answering.engine import open_service
+    from composir.server.settings import KEYS
 
+    os.environ.pop(KEYS, None)  # they are in the settings by now, and no process that is started from here needs them
+    prepare_without_secrets()
     serve(settings, open_service(settings))
 
 

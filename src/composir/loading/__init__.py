@@ -17,10 +17,10 @@ from torch import Tensor
 
 from composir.backbones.transform import Transform
 from composir.errors import AbsentError, DataError
-from composir.loading.crew import Crew, decode_here, prepare
+from composir.loading.crew import Crew, decode_here, prepare, prepare_without_secrets
 from composir.loading.worker import Decoder, Failure, Id, Read
 
-__all__ = ["Batch", "Failure", "default_workers", "pixel_batches", "prepare"]
+__all__ = ["Batch", "Failure", "default_workers", "pixel_batches", "prepare", "prepare_without_secrets"]
 
 PATIENCE = 10.0  # seconds one picture may take
 BATCHES_AHEAD = 2  # batches decoded in advance: one to be encoded next, one being filled

@@ -11,7 +11,9 @@ import contextlib
 import ctypes
 import math
 import multiprocessing
+import os
 import pickle
+import re
 import signal
 import sys
 import time
@@ -34,6 +36,7 @@ Decoded = Generator[tuple[Id, NDArray[np.uint8] | Failure]]
 
 START_PATIENCE = 120.0  # seconds until a worker must have started: importing torch from a cold disk is slow
 SLACK = 2.0  # seconds the master waits for a worker's own alarm clock, which not every system has
+SECRET = re.compile("KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)  # in names of environment variables
 
 
 def prepare() -> Any:
@@ -51,6 +54,20 @@ def prepare() -> Any:
     with _interrupts_held_back():
         forkserver.ensure_running()
     return context
+
+
+def prepare_without_secrets() -> None:
+    """As `prepare`, and no worker will have secrets in its environment, such as API keys and a cloud's credentials.
+
+    Whoever takes a worker over by a hostile picture can read its environment. Call it before there are threads: the
+    environment, which lacks the secrets for a moment, belongs to all of them. A fork server that runs already keeps
+    what it has; where there is none, workers get whatever the environment holds when they start.
+    """
+    held = {name: os.environ.pop(name) for name in tuple(os.environ) if SECRET.search(name)}
+    try:
+        prepare()
+    finally:
+        os.environ.update(held)
 
 
 def decode_here(decoder: Decoder[Id], ids: Iterable[Id]) -> Decoded[Id]:

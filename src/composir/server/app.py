@@ -8,6 +8,7 @@ import composir
 from composir.server import documented, errors, operations, pages, routes, study
 from composir.server.frame import Frame
 from composir.server.guard import Guard
+from composir.server.heads import Heads
 from composir.server.lifecycle import Lifecycle
 from composir.server.parts import lifespan
 from composir.server.service import Service
@@ -33,6 +34,7 @@ def create_app(settings: Settings, service: Service) -> FastAPI:
         docs_url=None,  # the pages that FastAPI brings load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,  # links name operations by it
         lifespan=lifespan,
     )
     app.state.settings, app.state.service = settings, service
@@ -43,6 +45,7 @@ def create_app(settings: Settings, service: Service) -> FastAPI:
     app.include_router(pages.router)
     errors.install(app)
     documented.install(app, bool(settings.api_keys))
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Heads)
+    app.add_middleware(Guard, settings=settings, life=app.state.life)
     app.add_middleware(Frame, telemetry=app.state.telemetry)  # the last one added is the outermost
     return app

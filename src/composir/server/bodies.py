@@ -19,9 +19,9 @@ JSON, FORM = "application/json", "multipart/form-data"
 
 
 async def read_body(
-    request: Request, settings: Settings, model: type[Model], form: type[BaseModel]
+    request: Request, settings: Settings, model: type[Model], form: type[BaseModel] | None = None
 ) -> tuple[Model | BaseModel, bytes | None]:
-    """The body as `model`, or from a form as `form` with its picture.
+    """The body as `model`, or from a form, where one is taken, as `form` with its picture.
 
     Raises:
         ApiError: 415 for another media type, 422 for a body that is not as documented, and those of `uploads`.
@@ -33,7 +33,7 @@ async def read_body(
             return model.model_validate_json(await read_whole(request.stream()), strict=True), None
         except ValidationError as error:
             raise from_validation(error) from None
-    if kind == FORM:
+    if form is not None and kind == FORM:
         read = await read_form(given, request.stream(), most_parts(form), settings.max_field_bytes)
         if read.file is None:
             raise ApiError(422, f"the form has no file in the field {FILE!r}; without a picture, send JSON")
@@ -41,7 +41,9 @@ async def read_body(
             return form.model_validate({n: _value(form, n, texts) for n, texts in read.fields.items()}), read.file
         except ValidationError as error:
             raise from_validation(error) from None
-    raise ApiError(415, f"send {JSON} or {FORM}, not {kind[:80] or 'a body without Content-Type'!r}")
+    raise ApiError(
+        415, f"send {JSON}{f' or {FORM}' if form else ''}, not {kind[:80] or 'a body without Content-Type'!r}"
+    )
 
 
 def most_parts(form: type[BaseModel]) -> int:

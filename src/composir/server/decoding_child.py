@@ -26,6 +26,7 @@ from composir.loading.worker import DETAIL_LENGTH
 
 Read = Callable[[bytes, int, Limits, str], Image.Image]
 READY, DONE, FAILED = b"!", b"+", b"-"
+MOST_FILES = 64  # open at a time: a picture needs one, and imports a few
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,7 @@ def work(pipe: Connection, limits: Limits, memory: int, seconds: float, read: Re
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # they reach the whole group; the master decides
         signal.signal(number, signal.SIG_IGN)
-    if importlib.util.find_spec("resource"):
-        import resource
-
-        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-        resource.setrlimit(
-            resource.RLIMIT_DATA, (memory if hard == resource.RLIM_INFINITY else min(hard, memory), hard)
-        )
+    _restrict(memory)
     with contextlib.suppress(EOFError, OSError):
         pipe.send_bytes(READY)
         while True:
@@ -83,6 +78,22 @@ def work(pipe: Connection, limits: Limits, memory: int, seconds: float, read: Re
             answer = _answer(source, wanted, limits, read)
             _alarm(0)
             pipe.send_bytes(answer)
+
+
+def _restrict(memory: int) -> None:
+    """Fail rather than eat the machine's memory, write a file, or open many.
+
+    For good: what takes the process over cannot lift a hard limit.
+    """
+    if not importlib.util.find_spec("resource"):
+        return
+    import resource
+
+    limits = ((resource.RLIMIT_DATA, memory), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_NOFILE, MOST_FILES))
+    for kind, most in limits:
+        hard = resource.getrlimit(kind)[1]
+        limit = most if hard == resource.RLIM_INFINITY else min(hard, most)
+        resource.setrlimit(kind, (limit, limit))
 
 
 def _alarm(seconds: float) -> None:

@@ -14,26 +14,33 @@ from composir.server.schema import (
     EmbeddingsBody,
     EmbeddingsForm,
     Error,
+    Judgement,
     SearchBody,
     SearchForm,
 )
 
 MEANING: dict[int, str] = {
-    400: "Not HTTP as it should be, or a body that is no form or no JSON.",
+    400: "Not HTTP as it should be, or a body that is no form.",
     401: "No valid API key.",
     403: "Sent by a page of another origin, or something that is switched off.",
     404: "No such picture, method or address.",
     408: "The body did not arrive in time.",
     409: "The gallery cannot serve this.",
     413: "The body, a field or the number of fields is above its limit.",
-    415: "Neither JSON nor a form.",
+    415: "Neither JSON nor, where one is taken, a form.",
     421: "Not one of the names that this server is known under.",
-    422: "Understood, but not possible; or a picture that cannot be read.",
+    422: "Not as documented, or not possible; or a picture that cannot be read.",
     429: "Too many requests wait; Retry-After says how many seconds to stay away.",
     500: "The server's fault; the request id finds the cause in its log.",
     503: "Not ready yet, shutting down, or out of memory for uploads; Retry-After says when to come back.",
 }
-BODIES = (SearchBody, SearchForm, EmbeddingsBody, EmbeddingsForm)  # which FastAPI does not see: routes read them
+BODIES = (
+    SearchBody,
+    SearchForm,
+    EmbeddingsBody,
+    EmbeddingsForm,
+    Judgement,
+)  # which FastAPI does not see: routes read them
 WAIT = {"Retry-After": {"description": "Seconds to stay away.", "schema": {"type": "integer", "minimum": 1}}}
 EVERYWHERE = (400, 401, 403, 408, 413, 421, 500, 503)
 READING = (404, 422, 429)
@@ -71,13 +78,14 @@ def _problem(status: int) -> dict[str, Any]:
     return answer
 
 
-def body(json: type, form: type, examples: dict[str, Any]) -> dict[str, Any]:
-    """The `openapi_extra` of a route that reads JSON or a form itself."""
+def body(json: type, form: type | None, examples: dict[str, Any]) -> dict[str, Any]:
+    """The `openapi_extra` of a route that reads JSON, or a form, itself."""
     ref = "#/components/schemas/"
-    content = {
+    content: dict[str, Any] = {
         "application/json": {"schema": {"$ref": ref + json.__name__}, "examples": examples},
-        "multipart/form-data": {"schema": {"$ref": ref + form.__name__}},
     }
+    if form is not None:
+        content["multipart/form-data"] = {"schema": {"$ref": ref + form.__name__}}
     return {"requestBody": {"required": True, "content": content}}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,6 +15,7 @@ from starlette.responses import JSONResponse
 from composir.errors import ComposirError, ConditionError, GalleryError
 from composir.images import ImageError
 from composir.server.context import request_id
+from composir.server.fields import MEANT
 from composir.server.service import NotFoundError, StaleCursorError
 
 CODES: dict[int, str] = {
@@ -74,8 +76,8 @@ class BusyError(ApiError):
 class UnavailableError(ApiError):
     """Not ready yet, or no longer: 503, come back in `seconds`."""
 
-    def __init__(self, what: str, seconds: int = 1):
-        super().__init__(503, what, headers={"Retry-After": str(seconds)})
+    def __init__(self, what: str, seconds: int = 1, headers: Mapping[str, str] = MappingProxyType({})):
+        super().__init__(503, what, headers={"Retry-After": str(seconds), **headers})
 
 
 def told_problems(problems: Sequence[Any]) -> str:
@@ -85,15 +87,24 @@ def told_problems(problems: Sequence[Any]) -> str:
         parts = [str(part) for part in problem["loc"]]
         parts = parts[1:] if parts[:1] in (["body"], ["query"], ["path"]) else parts
         place = ".".join(part for part in parts if not part.startswith("<"))  # <…> is which of several forms it has
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _told(problem)
         lines.append(f"{place}: {message}" if place else message)
     more = len(problems) - SHOWN
     return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
 
 
+def _told(problem: Any) -> str:
+    context, message = problem.get("ctx", {}), str(problem["msg"])
+    if problem["type"] == "json_invalid":
+        return f"the body is no JSON: {context['error']}"
+    if problem["type"] == "string_pattern_mismatch":
+        return MEANT.get(context["pattern"], message)
+    return message.removeprefix("Value error, ")
+
+
 def from_validation(error: ValidationError) -> ApiError:
     """422 for a body that is not as documented."""
-    return ApiError(422, told_problems(error.errors(include_url=False, include_input=False, include_context=False)))
+    return ApiError(422, told_problems(error.errors(include_url=False, include_input=False)))
 
 
 def from_composir(error: ComposirError) -> ApiError:
@@ -113,7 +124,10 @@ def install(app: FastAPI) -> None:
 
     async def http(_: Request, error: Any) -> JSONResponse:
         code = error.status_code if error.status_code in CODES else 400
-        return ApiError(code, _PLAIN.get(code, str(error.detail)), headers=error.headers).response()
+        headers = dict(error.headers or {})
+        if "GET" in headers.get("Allow", "").split(", "):
+            headers["Allow"] += ", HEAD"  # see `heads`
+        return ApiError(code, _PLAIN.get(code, str(error.detail)), headers=headers).response()
 
     async def invalid(_: Request, error: Any) -> JSONResponse:
         return ApiError(422, told_problems(error.errors())).response()

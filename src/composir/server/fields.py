@@ -14,6 +14,20 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 ID = r"^[0-9a-f]{32}$"
 CURSOR = r"^[A-Za-z0-9_-]{1,1024}$"
 METHOD = r"^[A-Za-z0-9_.:/-]{1,200}$"
+DIRECTION = r"^[a-z_]{1,32}$"
+BASE64 = r"^[A-Za-z0-9+/]+={0,2}$"
+URL = r"^https?://[!-~]+$"
+SOMETHING = r"\S"
+MEANT: dict[str, str] = {
+    ID: "a picture's id is 32 digits of 0-9 and a-f; take it from an answer",
+    CURSOR: "a cursor is what an earlier answer told, unchanged; leave it out to begin anew",
+    METHOD: "a method is named by letters, digits and _ . : / -, at most 200; /v1/methods lists them",
+    DIRECTION: "a direction is named by small letters and _, at most 32: image, text, composed",
+    BASE64: "numbers are given in base64: letters, digits, + and /, = at the end",
+    URL: "an address begins with http:// or https:// and has only visible ASCII characters; or upload the picture",
+    SOMETHING: "there are no words; say what should differ",
+}
+"""What to tell where a text does not match its pattern."""
 LARGEST_TENSOR = 2**20  # numbers
 EXAMPLE_ID = "3f2a9c0d7be14d2f8c6a5b4e1d0f9a87"
 EXAMPLE_URL = "https://shop.example/dress.jpg"
@@ -46,7 +60,7 @@ Weight = Annotated[
         }
     ),
 ]
-Direction = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,32}$")]
+Direction = Annotated[str, StringConstraints(pattern=DIRECTION)]
 Scalar = str | int | float | bool | None
 
 
@@ -62,8 +76,8 @@ class Tensor(Strict):
     shape: tuple[Annotated[int, Field(ge=1, le=65_536)], Annotated[int, Field(ge=1, le=65_536)]] = Field(
         description="Rows and width.", examples=[[1, 3]]
     )
-    data: Annotated[str, StringConstraints(min_length=8, max_length=6_000_000, pattern=r"^[A-Za-z0-9+/]+={0,2}$")] = (
-        Field(description="float32, little-endian, row by row, in base64.", examples=[BASE64_FLOATS])
+    data: Annotated[str, StringConstraints(min_length=8, max_length=6_000_000, pattern=BASE64)] = Field(
+        description="float32, little-endian, row by row, in base64.", examples=[BASE64_FLOATS]
     )
 
     def array(self) -> Float[NDArray, "R C"]:
@@ -96,9 +110,7 @@ class ReferenceById(Strict):
 class ReferenceByUrl(Strict):
     """A picture on the public web, where the operator has switched that on."""
 
-    url: Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=r"^https?://[!-~]+$")] = Field(
-        examples=[EXAMPLE_URL]
-    )
+    url: Annotated[str, StringConstraints(min_length=8, max_length=2048, pattern=URL)] = Field(examples=[EXAMPLE_URL])
 
 
 class ReferenceByTensor(Strict):

@@ -17,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from composir.server.errors import ApiError, UnavailableError
+from composir.server.lifecycle import Lifecycle
 from composir.server.pages import addresses
 from composir.server.settings import Settings
 
@@ -26,8 +27,8 @@ WITHOUT_KEY = frozenset({"/livez", "/readyz"}) | addresses()
 class Guard:
     """Refuses what is not allowed before the application sees it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings):
-        self.app, self.settings = app, settings
+    def __init__(self, app: ASGIApp, settings: Settings, life: Lifecycle):
+        self.app, self.settings, self.life = app, settings, life
         self.keys = KeyRing(settings.api_keys)
         self.room = Room(settings.max_buffered_bytes)
 
@@ -46,6 +47,7 @@ class Guard:
             await send(message)
 
         try:
+            check_connections(len(self.life.connections), self.settings.max_connections)
             check_host(headers, self.settings.hosts)
             check_origin(headers, scope["method"])
             if scope["path"] not in WITHOUT_KEY:
@@ -56,6 +58,13 @@ class Guard:
             await refusal.response()(scope, receive, answer)
         finally:
             body.forget()
+
+
+def check_connections(count: int, most: int) -> None:
+    """Refuse what comes by one connection too many, and close that: 503."""
+    if count > most:
+        told = f"the server has more than {most} connections, the limit; try again in 1 s"
+        raise UnavailableError(told, headers={"Connection": "close"})
 
 
 def check_host(headers: Headers, allowed: Collection[str]) -> None:

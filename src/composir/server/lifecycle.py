@@ -11,6 +11,7 @@ import asyncio
 import signal
 import socket
 import time
+from collections.abc import Collection
 from types import FrameType
 from typing import Any, Literal
 
@@ -25,11 +26,15 @@ from composir.server.telemetry import LOGGER, configure_logging
 
 
 class Lifecycle:
-    """Where the server stands: "starting", "ok", "draining"; `failure` says why it will not get ready."""
+    """Where the server stands: "starting", "ok", "draining"; `failure` says why it will not get ready.
+
+    `connections` are those that are open, as far as a `Server` tells them.
+    """
 
     def __init__(self) -> None:
         self.state: Literal["starting", "ok", "draining"] = "starting"
         self.failure: str | None = None
+        self.connections: Collection[object] = ()
 
     def ready(self) -> None:
         """A picture and words have been encoded."""
@@ -48,6 +53,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._life, self._drain_seconds = lifecycle, drain_seconds
         self._closing: float | None = None
+        lifecycle.connections = self.server_state.connections
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
@@ -123,7 +129,6 @@ def run(settings: Settings, service: Service) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=settings.max_connections,
         timeout_graceful_shutdown=round(settings.shutdown_seconds),
     )
     host, port = door.getsockname()[:2]

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from composir.gallery.scan import content_id
 from composir.images import ImageError
 from composir.server.decoding import Decoders, File, Source
-from composir.server.errors import ApiError
+from composir.server.errors import ApiError, BusyError
 from composir.server.fetching import Fetcher
 from composir.server.fields import ReferenceById, ReferenceByTensor, ReferenceByUrl
 from composir.server.service import NotFoundError, Reference, SearchRequest, Service, StoredPicture
@@ -20,6 +20,8 @@ from composir.server.telemetry import Telemetry
 Key = TypeVar("Key")
 Decoded = TypeVar("Decoded")
 
+FETCHING = 4  # web addresses read at a time
+WAITING = 8  # that may wait for that
 GONE = frozenset({"missing file", "changed", "unreadable"})
 
 
@@ -62,7 +64,7 @@ class References:
     ):
         self._service, self._decoders, self._fetcher, self._telemetry = service, decoders, fetcher, telemetry
         self._uploads: ByteCache[str] = ByteCache(uploads_bytes)
-        self._fetching = asyncio.Semaphore(4)
+        self._fetching, self._fetches = asyncio.Semaphore(FETCHING), 0
 
     async def into(
         self, request: SearchRequest, given: ReferenceById | ReferenceByUrl | ReferenceByTensor | bytes | None
@@ -70,8 +72,9 @@ class References:
         """The request with its reference; pixels are decoded only if the service does not know its encoding.
 
         Raises:
-            ApiError: 404 for an id that is neither in the gallery nor uploaded lately, 422 for a bad tensor, 403 for a
-                web address where they are switched off.
+            ApiError: 422 for a bad tensor, 403 for a web address where they are switched off.
+            BusyError: Too many web addresses, or pictures to be decoded, wait.
+            NotFoundError: An id that is neither in the gallery nor uploaded lately.
             ComposirError: A picture that cannot be read.
         """
         if given is None:
@@ -113,10 +116,19 @@ class References:
         if isinstance(given, ReferenceByUrl):
             if self._fetcher is None:
                 raise ApiError(403, "web addresses are switched off here; upload the picture", code="fetching_is_off")
+            given = await self._fetch(self._fetcher, given.url)
+        return content_id(given), given
+
+    async def _fetch(self, fetcher: Fetcher, url: str) -> bytes:
+        if self._fetches >= FETCHING + WAITING:
+            raise BusyError("too many web addresses wait to be read", max(1, round(fetcher.seconds)))
+        self._fetches += 1
+        try:
             async with self._fetching:
                 with self._telemetry.stage("fetch"):
-                    given = await asyncio.to_thread(self._fetcher, given.url)
-        return content_id(given), given
+                    return await asyncio.to_thread(fetcher, url)
+        finally:
+            self._fetches -= 1
 
 
 async def readable(decoded: Awaitable[Decoded]) -> Decoded:

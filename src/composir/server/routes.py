@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
-from composir.server import documented, fields, schema
+from composir.server import documented, fields, links, schema
 from composir.server.bodies import read_body
 from composir.server.computing import Pictures, Texts
 from composir.server.errors import ApiError
@@ -39,7 +39,7 @@ class Size(IntEnum):
     "/search",
     summary="Find the pictures that fit a reference, changed as words say",
     response_model=schema.SearchAnswer,
-    responses=documented.problems(*documented.WRITING),
+    responses={**documented.problems(*documented.WRITING), **links.linked(links.SEARCH)},
     openapi_extra=documented.body(schema.SearchBody, schema.SearchForm, documented.QUERIES),
 )
 async def search(request: Request) -> schema.SearchAnswer:

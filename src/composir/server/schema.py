@@ -21,6 +21,7 @@ from composir.server.fields import (
     CURSOR,
     EXAMPLE_ID,
     METHOD,
+    SOMETHING,
     AnyReference,
     Direction,
     PictureId,
@@ -291,7 +292,7 @@ class Judgement(Strict):
         Annotated[PictureId, Tag("<text>")] | Annotated[ReferenceById, Tag("<id>")],
         Discriminator(lambda given: "<text>" if isinstance(given, str) else "<id>"),
     ] = Field(description="The picture that was asked with: its id, plainly or as in /v1/search.")
-    text: Annotated[str, StringConstraints(max_length=1000, pattern=r"\S")] = Field(examples=["in red"])
+    text: Annotated[str, StringConstraints(max_length=1000, pattern=SOMETHING)] = Field(examples=["in red"])
     right: Annotated[list[PictureId], Field(max_length=1000)] = Field(description="Pictures that fit.")
     wrong: Annotated[list[PictureId], Field(max_length=1000)] = Field(description="Pictures that do not.")
 

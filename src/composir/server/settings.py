@@ -19,7 +19,7 @@ from composir.errors import ComposirError
 from composir.plugins import nearest
 
 PREFIX = "COMPOSIR_"
-CONFIG = f"{PREFIX}CONFIG"
+CONFIG, KEYS = f"{PREFIX}CONFIG", f"{PREFIX}API_KEYS"
 SECRET = frozenset({"api_keys"})
 SHORTEST_KEY = 16
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -125,7 +125,7 @@ class Settings(BaseModel):
         if not is_loopback(self.host) and not self.api_keys:
             raise ValueError(
                 f"host {self.host} can be reached from other machines, and there is no API key; set "
-                f"{PREFIX}API_KEYS or api_keys_file (make a key with: {MAKE_A_KEY}), or listen at 127.0.0.1"
+                f"{KEYS} or api_keys_file (make a key with: {MAKE_A_KEY}), or listen at 127.0.0.1"
             )
         return self
 

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Query, Request
 
-from composir.server import documented, fields, schema
+from composir.server import documented, fields, links, schema
+from composir.server.bodies import read_body
 from composir.server.errors import ApiError
 from composir.server.parts import parts_of
 from composir.server.service import NotFoundError, Verdict
@@ -40,7 +41,7 @@ UPLOAD_SIDE = 1024  # pixels of the longer side of an upload that is kept
     "/queries",
     summary="Annotated queries of the gallery's benchmark",
     response_model=schema.BenchmarkQueries,
-    responses=documented.problems(422),
+    responses={**documented.problems(422), **links.linked(links.QUERIES)},
 )
 async def queries(
     request: Request,
@@ -56,7 +57,7 @@ async def queries(
     "/pictures",
     summary="The id of the picture at a path",
     response_model=schema.Located,
-    responses=documented.problems(404, 422),
+    responses={**documented.problems(404, 422), **links.linked(links.PICTURES)},
 )
 async def pictures(
     request: Request,
@@ -74,13 +75,14 @@ async def pictures(
     "/judgements",
     summary="Keep what a person says of answers",
     response_model=schema.Judged,
-    responses=documented.problems(403, 404, 422),
+    responses=documented.problems(403, 404, 415, 422, 429),
+    openapi_extra=documented.body(schema.Judgement, None, VERDICTS),
 )
-async def judgements(
-    request: Request, body: Annotated[schema.Judgement, Body(openapi_examples=VERDICTS)]
-) -> schema.Judged:
+async def judgements(request: Request) -> schema.Judged:
     """Right and wrong answers of one query, written to a plain data set that `composir eval` reads."""
     parts = parts_of(request)
+    body: Any
+    body, _ = await read_body(request, parts.settings, schema.Judgement)
     if not parts.service.info().judging:
         raise ApiError(403, "judging is switched off here", code="judging_is_off")
     if both := sorted(set(body.right) & set(body.wrong)):

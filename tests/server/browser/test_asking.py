@@ -53,6 +53,44 @@ def test_a_file_is_sent_once_and_known_by_its_id_afterwards(visit, png, way):
     assert [body["reference"] for body in one.bodies()] == [{"id": own}] * len(one.bodies())
 
 
+def forgetful(one, times):
+    """Let the server not know the uploads that it is asked about before it has got so many."""
+
+    def answer(route):
+        asked = route.request.post_data_json if "json" in route.request.headers["content-type"] else {}
+        if "reference" not in asked or len(uploads(one)) >= times:
+            return route.continue_()
+        told = {"code": "not_found", "message": "picture x is not there; upload it again", "request_id": "r-1"}
+        return route.fulfill(status=404, json={"error": told})
+
+    one.troubled = True
+    one.page.route("**/v1/search", answer)
+
+
+def test_a_file_that_the_server_has_forgotten_is_sent_again(visit, png):
+    one = visit()
+    own = one.search(lambda: bring(one, "drop", [(png("teal"), "a.png", "image/png")]))["reference"]
+    forgetful(one, 2)
+    assert one.say("in red")["reference"] == own
+    assert len(uploads(one)) == 2
+    assert one.page.locator(".message-error").count() == 0
+
+
+def test_what_is_to_be_done_is_said_where_the_page_has_no_file(visit, png):
+    """A link to an upload was opened: there is nothing to send, so nothing is tried for ever."""
+    one = visit()
+    own = one.search(lambda: bring(one, "drop", [(png("olive"), "a.png", "image/png")]))["reference"]
+    address = one.page.url.removeprefix(one.served.url)
+    other = visit()
+    forgetful(other, 1)
+    other.page.goto(f"{one.served.url}{address}")
+    other.page.reload()
+    other.page.wait_for_selector(".message-error")
+    assert "upload it again" in other.page.inner_text(".message-error")
+    assert [body["reference"] for body in other.bodies()] == [{"id": own}] * len(other.bodies())
+    assert uploads(other) == []
+
+
 def test_the_words_go_with_the_file(visit, png, served, monkeypatch):
     sent, search = [], served.service.search
     monkeypatch.setattr(served.service, "search", lambda asked, clock: sent.extend(asked) or search(asked, clock))

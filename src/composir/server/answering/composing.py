@@ -87,6 +87,11 @@ class Composer:
                 self._composed.put((stand.gallery.manifest.key, digest(requests[place])), composed)
         return results
 
+    def embed_words(self, method: Method, texts: Sequence[str], clock: Clock) -> Float[NDArray, "N 1 D"]:
+        """Unit vectors of words, for a method that `reads_words` names; those read lately are not read again."""
+        with self._words.read_once(method.backbone, clock):
+            return embed_words(method, texts).cpu().numpy()
+
     def _compose(
         self, stand: Stand, method: Method, fresh: dict[int, tuple[SearchRequest, Tensor | None]], clock: Clock
     ) -> dict[int, Composed | ComposirError]:

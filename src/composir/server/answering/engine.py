@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 
 from composir.backbones.transform import Transform
-from composir.engine import embed_words, reads_words
+from composir.engine import reads_words
 from composir.errors import ComposirError
 from composir.evaluation.opening import open_dataset
 from composir.gallery.editions import current
@@ -141,8 +141,7 @@ class GalleryService:
         own = self._stand.method(method)
         if not reads_words(own):
             raise ComposirError(f"method {own.name!r} has no place for words in the gallery's space; embed pictures")
-        with clock("encode_text"):
-            return embed_words(own, list(texts)).cpu().numpy()
+        return self._composer.embed_words(own, list(texts), clock)
 
     @torch.inference_mode()
     def embed_pictures(

@@ -5,6 +5,7 @@ import { mayBePicture, pictureIn, sendAddress, sendFile } from "./intake.js";
 import { sentence } from "./messages.js";
 import { patiently } from "./patience.js";
 import { picture } from "./pictures.js";
+import { remember } from "./sent.js";
 import { queryOf } from "./trail.js";
 
 /** The well and what falls into it. */
@@ -58,6 +59,7 @@ export class Reference {
     try {
       const id = await patiently(ask, abort.signal, ({ problem }) => this.#complain(sentence(problem.message)));
       this.#complain("");
+      if (given.file) remember(id, given.file);
       if (abort === this.#abort) session.takeReference(id);
     } catch (problem) {
       if (problem.name !== "AbortError") this.#complain(sentence(problem.message));

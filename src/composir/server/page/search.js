@@ -1,7 +1,7 @@
 // One running search: the latest question wins, older ones are stopped, answers out of turn are dropped.
 
-import { post } from "./api.js";
 import { patiently } from "./patience.js";
+import { search } from "./sent.js";
 
 const TYPING = 220; // milliseconds of silence before words are searched for
 const FASTEST = 50; // milliseconds between two questions of a moving slider
@@ -101,7 +101,7 @@ export class Search {
     if (!further) this.#cursor = null;
     this.#events.started(further);
     try {
-      const ask = () => post("/v1/search", further ? { ...body, cursor } : body, abort.signal);
+      const ask = () => search(further ? { ...body, cursor } : body, abort.signal);
       // One that was stopped may still be looking for the server, and would tell of its wait over another's answer.
       const waits = (wait) => turn === this.#turn && this.#events.waits(wait, further);
       const answer = await patiently(ask, abort.signal, waits);
