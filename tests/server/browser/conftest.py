@@ -290,6 +290,7 @@ def visit(chromium, served, shots) -> Iterator[Callable[..., Visit]]:
         opened.append(one)
         page.on("request", lambda request: one.asked.append(request))
         page.on("console", lambda said: said.type in ("error", "warning") and one.complaints.append(said.text))
+        page.on("filechooser", lambda _: None)  # from now on: where a test begins to listen, a quick one is missed
         page.on("pageerror", lambda error: one.complaints.append(f"uncaught: {error}"))
         if prepare:
             prepare(page)
