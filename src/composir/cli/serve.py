@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from composir.server.service import Service
     from composir.server.settings import Settings
 
 
@@ -69,9 +70,15 @@ def _serve(settings: Settings, print_config: bool) -> None:
         typer.echo(settings.as_toml(), nl=False)
         return
     require_extra()
-    from composir.server.answering.engine import open_service
+    settings.wanted_gallery()
 
-    serve(settings, open_service(settings))
+    def opened() -> Service:
+        # Imported behind the open door too: it brings what reads galleries and runs models.
+        from composir.server.answering.engine import open_service
+
+        return open_service(settings)
+
+    serve(settings, opened)
 
 
 # Registered with these, so that everything behind `composir serve` reaches the command within.

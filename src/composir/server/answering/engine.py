@@ -262,9 +262,7 @@ def open_service(settings: Settings) -> GalleryService:
     Raises:
         ComposirError: No gallery is named, or something that is named cannot be opened or does not fit it.
     """
-    if settings.gallery is None:
-        raise ComposirError("which gallery? give --gallery, as built by `composir index`")
-    return GalleryService(settings.gallery, settings)
+    return GalleryService(settings.wanted_gallery(), settings)
 
 
 def _benchmark(settings: Settings, stand: Stand) -> Benchmark | None:
