@@ -167,3 +167,34 @@ def test_a_refreshed_engine_reads_references_anew(foreign, indexed):
     index_folder(engine.gallery, engine.method, indexed, workers=0)
     engine.refresh()
     assert len(engine.search(indexed / "003.png", "is red", k=99, reverse=True)) == 10
+
+
+def test_references_are_scored_in_pieces_that_one_thread_computes(engine, indexed, monkeypatch):
+    references = engine._references
+    target = engine.shelf.vectors([3]).float()
+    together = references.scores(target, "is red", {})
+    width = target.numel()
+    monkeypatch.setattr(reverse, "SHARED", 5 * width + 1)
+    parts = list(references.scored(target, "is red", {}))
+    assert [len(part) for part in parts] == [5, 5, 2]
+    assert torch.equal(torch.cat(parts), together)
+
+
+def test_others_use_the_method_between_two_pieces(engine, indexed, monkeypatch):
+    monkeypatch.setattr(reverse, "AT_ONCE", 5)
+    target = engine.shelf.vectors([3]).float()
+    expected = engine._references.scores(target, "is red", {})
+    first, second = (engine._references.scored(target, text, {}) for text in ("is red", "is blue"))
+    parts = [next(first), next(second)]
+    assert not torch.is_inference_mode_enabled()
+    assert "embed_text" not in vars(engine.method.backbone)
+    assert torch.equal(torch.cat([parts[0], *first]), expected)
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 0), (1, 1)])
+def test_a_server_decodes_even_few_pictures_in_other_processes(foreign, indexed, monkeypatch, given, expected):
+    engine, seen, real = foreign("Turned"), [], reverse.pixel_batches
+    monkeypatch.setattr(reverse, "pixel_batches", lambda *own, **more: seen.append(own[4]) or real(*own, **more))
+    target = engine.shelf.vectors([3]).float()
+    scores = reverse.References(engine.method, engine.shelf, indexed, given).scores(target, "is red", {})
+    assert (len(scores), seen) == (12, [expected])

@@ -31,8 +31,12 @@ from composir.similarity import paired_scores
 from composir.similarity.order import best_columns
 from composir.types import Hit, Item
 
-AT_ONCE = 256  # references composed at once
+AT_ONCE = 256  # references composed at once at most
+# Numbers from which on torch shares an operation among threads. Composing is many small ones: the threads wait for each
+# other at the end of each, which on cores that do other things too takes longer than all the rest.
+SHARED = 32_768
 ENCODED = 32  # pictures encoded at once
+FEW = 8  # the same on a CPU, which takes its time for each
 KEPT_BYTES = 2 * 2**30  # encoded references kept between searches; what takes more is made anew for each
 MANY = 512  # pictures from which on processes decode them
 
@@ -44,12 +48,20 @@ class References:
 
     Where it reads them as it reads the gallery, they are the stored vectors. Otherwise they are encoded from the files,
     by the first search, and kept if they fit into `KEPT_BYTES`.
+
+    Args:
+        method: It composes.
+        shelf: The pictures.
+        root: Where their files lie.
+        workers: Processes that decode them; None = as many as cores from `MANY` pictures on, else none but this one.
     """
 
-    _lock = threading.Lock()  # for all: what reads texts once is set on the backbone, which several may share
+    # For all: what reads texts once is set on the backbone, which several may share.
+    _lock = threading.RLock()
 
-    def __init__(self, method: Method, shelf: Shelf, root: Path):
+    def __init__(self, method: Method, shelf: Shelf, root: Path, workers: int | None = None):
         self._method, self._shelf, self._root = method, shelf, root
+        self._workers = workers if workers is not None or len(shelf) >= MANY else 0
         self._kept: list[Tensor] = []
         # The joint space encodes a reference by calling encode_gallery: on equal pixels that is one vector.
         alike = method.transform("gallery").spec == method.transform("reference").spec
@@ -85,18 +97,24 @@ class References:
         rows = chosen[best_columns(scores[None, chosen], k)[0]].tolist()
         return [Hit(rank, shelf.ids[r], shelf.paths[r][0], float(scores[r])) for rank, r in enumerate(rows, start=1)]
 
-    @torch.inference_mode()
     def scores(self, target: Float[Tensor, "1 T D"], text: str, controls: Mapping[str, Any]) -> Float[Tensor, " N"]:
         """The score of every row of the shelf."""
-        target, scores = target.to(self._device).float(), []
-        with self._lock, _text_read_once(self._method.backbone):
-            for piece in self._pieces():
-                for part in piece.to(self._device).split(AT_ONCE):
-                    composed = self._method.compose(part, [text] * len(part), **controls)
-                    scores.append(paired_scores(composed, target.expand(len(part), 1, -1, -1))[:, 0].cpu())
-        return torch.cat(scores)
+        with self._lock:
+            return torch.cat(list(self.scored(target, text, controls)))
 
-    @torch.inference_mode()
+    def scored(
+        self, target: Float[Tensor, "1 T D"], text: str, controls: Mapping[str, Any]
+    ) -> Iterator[Float[Tensor, " B"]]:
+        """The same, some rows at a time, in their order; in between this thread may use the method for other things."""
+        backbone, target = self._method.backbone, target.to(self._device).float()
+        read_once = _once(backbone.embed_text)
+        for piece in self._pieces():
+            for part in piece.to(self._device).split(self._rows(piece)):
+                with self._lock, reading(backbone, read_once), torch.inference_mode():
+                    composed = self._method.compose(part, [text] * len(part), **controls)
+                    own = paired_scores(composed, target.expand(len(part), 1, -1, -1))[:, 0].cpu()
+                yield own
+
     def prepare(self, progress: Progress = lambda *_: None) -> None:
         """Encode now what the first search would encode, and tell how far it is."""
         with self._lock:
@@ -112,11 +130,18 @@ class References:
     def _device(self) -> torch.device:
         return next(self._method.parameters()).device
 
+    def _rows(self, piece: Tensor) -> int:
+        """How many rows of a piece are composed at once."""
+        alone = (SHARED - 1) // max(1, piece[0].numel()) if self._device.type == "cpu" else AT_ONCE
+        return max(1, min(AT_ONCE, alone))
+
     def _pieces(self) -> Iterator[Tensor]:
-        if self.stored:
-            # Half precision has moved their length away from one.
-            return (F.normalize(part.float(), dim=-1) for part in self._shelf.pieces(AT_ONCE))
-        return iter(self._kept) if self._kept else self._encoded()
+        if not self.stored:
+            yield from self._kept or self._encoded()
+            return
+        for piece in self._shelf.pieces(AT_ONCE):
+            for part in piece.split(self._rows(piece)):
+                yield F.normalize(part.float(), dim=-1)  # half precision has moved their length away from one
 
     def _fit(self, piece: Tensor) -> bool:
         return piece.nbytes / len(piece) * len(self._shelf) <= KEPT_BYTES
@@ -126,15 +151,16 @@ class References:
         read = _Copies(
             ItemReader(self._root, transform.size), dict(zip(self._shelf.ids, self._shelf.paths, strict=True))
         )
-        workers = None if len(self._shelf) >= MANY else 0
-        for batch in pixel_batches(read, self._shelf.ids, transform, ENCODED, workers, on_error="collect"):
+        together = min(ENCODED, FEW) if self._device.type == "cpu" else ENCODED
+        for batch in pixel_batches(read, self._shelf.ids, transform, together, self._workers, on_error="collect"):
             for own, failure in batch.failures:
                 raise GalleryError(
                     f"method {method.name!r} does not compose from what the gallery stores, so reverse search reads "
                     f"its pictures again; picture {own} cannot be read ({failure.detail or failure.reason}): index the "
                     "folder again"
                 )
-            piece = method.encode_reference(transform.normalise(batch.pixels.to(self._device)))
+            with torch.inference_mode():  # not around the generator: in between others use this thread
+                piece = method.encode_reference(transform.normalise(batch.pixels.to(self._device)))
             if self._fit(piece):
                 kept.append(piece.cpu())
             yield piece
@@ -165,10 +191,8 @@ def stored_picture(read: ItemReader, own: str, paths: Sequence[str]) -> Image.Im
     return read(Item(own, paths[-1]))
 
 
-@contextmanager
-def _text_read_once(backbone: Backbone) -> Iterator[None]:
-    """Let the text tower read a text that fills a batch, and fills them all, once."""
-    read: Callable[..., Tensor] = backbone.embed_text
+def _once(read: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`read`, a text tower, but for a text that fills a batch, and fills them all: that is read once."""
     known: dict[tuple[str, tuple[tuple[str, Any], ...]], Tensor] = {}
 
     def once(texts: Sequence[str], **around: Any) -> Tensor:
@@ -179,8 +203,7 @@ def _text_read_once(backbone: Backbone) -> Iterator[None]:
             known[key] = read(texts[:1], **around)
         return known[key].repeat(len(texts), 1)
 
-    with reading(backbone, once):
-        yield
+    return once
 
 
 @contextmanager

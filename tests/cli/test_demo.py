@@ -14,6 +14,9 @@ def test_demo_draws_indexes_answers_and_says_how_to_go_on(cli, tmp_path):
     assert "90 encoded" in first.out
     assert first.out.count("rank") == 3
     assert "composir search --gallery" in first.out
+    # `make serve` is for the usual folder alone.
+    assert f"composir serve --gallery {out / 'gallery'} " in first.out
+    assert "make serve" not in first.out
     queries = [json.loads(line) for line in (out / "pictures/.wardrobe/queries.jsonl").read_text("utf-8").splitlines()]
     assert sum(row["text"] in " ".join(first.out.split()) for row in queries) >= 3
     with Image.open(out / "answers.png") as sheet:
@@ -21,6 +24,15 @@ def test_demo_draws_indexes_answers_and_says_how_to_go_on(cli, tmp_path):
         assert sheet.height > 600
     second = cli("demo", "--out", out, "--size", 90)
     assert "90 pictures in the gallery; 0 encoded" in second.out
+
+
+def test_demo_in_the_usual_folder_ends_by_offering_the_page(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = cli("demo", "--size", 30)
+    assert told.code == 0, told.err
+    offered = told.out.partition("Go on with\n")[2].splitlines()[0].split("#")
+    assert offered[0].strip() == "make serve"
+    assert "composir serve --gallery demo/gallery, with the serve extra: a page to search with" in offered[1]
 
 
 def test_demo_refuses_a_folder_that_is_something_else(cli, tmp_path):

@@ -89,6 +89,21 @@ def test_a_whole_folder_renamed_by_case(run, pictures, tmp_path):
     assert paths(tmp_path / "g") == {f"shoes/{i}.png" for i in range(20)}
 
 
+@pytest.mark.long
+def test_a_thousand_files_renamed_are_not_encoded_again(run, pictures, tmp_path, tiny_method, monkeypatch):
+    root = tmp_path / "thousand"
+    root.mkdir()
+    for n in range(1000):
+        Image.new("RGB", (4, 4), (n % 250, n // 250, 0)).save(root / f"{n:03}.png")
+    assert counts(run(root, batch_size=250)) == {"added": 1000, "encoded": 1000}
+    (root / "new").mkdir()
+    for n in range(1000):
+        (root / f"{n:03}.png").rename(root / "new" / f"renamed-{n}.png")
+    monkeypatch.setattr(tiny_method, "encode_gallery", lambda _: pytest.fail("a picture was encoded again"))
+    assert counts(run(root)) == {"moved": 1000}
+    assert paths(tmp_path / "g") == {f"new/renamed-{n}.png" for n in range(1000)}
+
+
 def test_two_files_that_swap_names(run, pictures, tmp_path):
     root = pictures(3)
     run(root)

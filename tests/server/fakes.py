@@ -38,7 +38,10 @@ def vector(data: bytes) -> np.ndarray:
 
 
 class FakeService:
-    """Searches a folder of pictures; `before` is called at every batch, `slow` are seconds that each takes."""
+    """Searches a folder of pictures; `before` is called at every batch, `slow` are seconds that each takes.
+
+    Reverse searches go on while `held` is set.
+    """
 
     def __init__(self, root: Path, *, slow: float = 0.0, before: Callable[[], None] = lambda: None):
         self.root, self.slow, self.before = root, slow, before
@@ -48,6 +51,7 @@ class FakeService:
         self.batches: list[int] = []
         self.threads: set[int] = set()
         self.encodings, self.closed, self.warmed = 0, False, threading.Event()
+        self.held, self.begun, self.ended = threading.Event(), 0, 0
 
     def state(self) -> object:
         return None
@@ -57,7 +61,17 @@ class FakeService:
         self.batches.append(len(requests))
         self.before()
         time.sleep(self.slow)
-        return [self._one(request, clock) for request in requests]
+        return [(self._long if request.reverse else self._one)(request, clock) for request in requests]
+
+    def _long(self, request: SearchRequest, clock):
+        self.begun += 1
+        try:
+            while self.held.is_set():
+                time.sleep(0.001)
+                yield
+            return self._one(request, clock)
+        finally:
+            self.ended += 1
 
     def _one(self, request: SearchRequest, clock) -> SearchAnswer | ComposirError:
         if request.text == "explode":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,9 +67,20 @@ def service(gallery):
     opened.close()
 
 
+def whole(steps):
+    """What a long answer comes to."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+
+
 def ask(service: GalleryService, **fields):
     """One request; an error is raised."""
     answer = service.search([SearchRequest(**fields)], clock)[0]
+    if isinstance(answer, Generator):
+        answer = whole(answer)
     if isinstance(answer, ComposirError):
         raise answer
     return answer
@@ -270,6 +282,21 @@ def test_reversed_search_asks_every_picture(service, gallery, known):
     assert dict(ranks) == {order[30]: 31}
     with pytest.raises(ComposirError, match="give both"):
         ask(service, text="is red", reverse=True)
+
+
+def test_a_reversed_search_is_answered_in_turns_and_scored_once(service, known, monkeypatch):
+    asked = {"reference": Reference(known[9]), "text": "is blue", "reverse": True, "k": 30}
+    (steps,) = service.search([SearchRequest(**asked)], clock)
+    assert next(steps) is None
+    assert len(ask(service, text="a coat").hits) == 10  # by the same thread, meanwhile
+    first = whole(steps)
+    monkeypatch.setattr(type(service._stand.references["slerp"]), "scored", lambda *_: pytest.fail("scored again"))
+    second = ask(service, **asked, cursor=first.cursor)
+    assert ids(first) + ids(second) == ids(ask(service, **{**asked, "k": 60}))
+    assert all(own._workers for own in service._stand.references.values())
+    # What is wrong with the rest is told at once.
+    (refused,) = service.search([SearchRequest(**{**asked, "text": "is green", "where": "number <"})], clock)
+    assert isinstance(refused, ComposirError)
 
 
 def test_a_tensor_encoded_elsewhere_is_a_reference(service, known):

@@ -201,3 +201,64 @@ def test_many_threads_and_those_who_leave(plan):
     made.close()
     for (item, leaves), result in zip(plan, results, strict=True):
         assert result == ("negative" if item < 0 else item * item) or (leaves and result == "left")
+
+
+def until(gate, value):
+    """A long computation."""
+    while not gate.is_set():
+        time.sleep(0.001)
+        yield
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
+def test_what_takes_long_lets_others_in():
+    gate, seen = threading.Event(), []
+    made = batcher(lambda items: [until(gate, -item) if item > 9 else item for item in items], observe=seen.append)
+    first, second = made.submit(10), made.submit(11)
+    assert [made.submit(n).result(10) for n in range(5)] == list(range(5))
+    assert not first.done()
+    with pytest.raises(BusyError, match="2 searches that take long are under way") as caught:
+        made.submit(12).result(10)
+    assert caught.value.headers["Retry-After"] == "1"
+    gate.set()
+    assert (first.result(10), second.result(10)) == (-10, -11)
+    assert made.submit(13).result(10) == -13
+    made.close()
+    assert sum(seen) == 9
+
+
+def test_what_takes_long_may_fail_and_is_finished_at_the_end():
+    gate = threading.Event()
+    made = batcher(lambda items: [until(gate, ValueError("no") if item else "done") for item in items])
+    futures = [made.submit(1), made.submit(0)]
+    threading.Timer(0.05, gate.set).start()
+    made.close()
+    with pytest.raises(ValueError, match="no"):
+        futures[0].result(0)
+    assert futures[1].result(0) == "done"
+
+
+def test_what_takes_long_is_given_up_with_its_caller():
+    begun, ended = threading.Event(), threading.Event()
+
+    def forever():
+        try:
+            while True:
+                begun.set()
+                yield
+        finally:
+            ended.set()
+
+    made = batcher(lambda items: [forever() if item else item for item in items])
+
+    async def leave():
+        waiting = asyncio.create_task(made(1))
+        assert await asyncio.to_thread(begun.wait, 10)
+        waiting.cancel()
+        assert await asyncio.to_thread(ended.wait, 10)
+
+    asyncio.run(leave())
+    assert made.submit(0).result(10) == 0
+    made.close()

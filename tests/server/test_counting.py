@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from composir.server.answering.engine import count
+from composir.server.answering.cutting import count
 
 
 @pytest.mark.parametrize("rows", [None, [], [3], [0, 2, 4, 9], list(range(10))])

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from composir.checkpoint import save
 from composir.datasets.wardrobe import Wardrobe
-from composir.errors import ComposirError
+from composir.errors import ComposirError, GalleryError
 from composir.gallery import editions
 from composir.gallery.place import Folder
 from composir.gallery.scan import content_id
@@ -18,6 +19,7 @@ from composir.indexing import create_gallery, index_folder
 from composir.opening import find_method, load_wanted
 from composir.server import decoding
 from composir.server.answering.engine import GalleryService, open_service
+from composir.server.answering.stand import Stand
 from composir.server.computing import Pictures, Texts, compute
 from composir.server.references import References
 from composir.server.service import SearchAnswer, SearchRequest
@@ -162,3 +164,46 @@ def test_encodings_are_kept_by_what_made_them(service, swap, folder):
     again = answered(service, replace(into(service, decoders), text="is blue"))
     assert decoders.count == 0
     assert told(again) == told(expected)
+
+
+def test_an_edition_is_warm_before_it_takes_over(service, swap, folder, monkeypatch):
+    seen, real = [], Stand.warm
+    monkeypatch.setattr(Stand, "warm", lambda stand: (seen.append((stand, service.state())), real(stand)))
+    before = service.state()
+    swap()
+    assert seen == [(service.state(), before)]
+
+
+def test_an_edition_that_cannot_be_searched_does_not_take_over(service, swap, folder, monkeypatch):
+    def broken(_stand):
+        raise RuntimeError("no encoding")
+
+    monkeypatch.setattr(Stand, "warm", broken)
+    before = service.state()
+    with pytest.raises(RuntimeError, match="no encoding"):
+        swap()
+    assert service.state() is before
+
+
+def test_a_server_told_a_method_refuses_an_edition_of_another_key(folder):
+    """As docs/gallery.md says: what is served goes on, and both keys are named."""
+    place = Folder(folder[0] / "g")
+    settings = Settings(gallery=str(folder[0] / "g"), method=str(_checkpoint(folder[0])), refresh_seconds=3600.0)
+    with contextlib.closing(open_service(settings)) as opened:
+        before = opened.info()
+        editions.point(place, folder[1])
+        try:
+            with pytest.raises(GalleryError) as refused:
+                opened.refresh()
+        finally:
+            editions.go_back(place)
+        assert before.key in str(refused.value)
+        assert folder[1] in str(refused.value)
+        assert opened.info() == before
+        assert len(answered(opened, ASKED).hits) == 3
+
+
+def _checkpoint(root):
+    path = root / "told.safetensors"
+    save(path, load_wanted(find_method("slerp"), device="cpu"), arguments={})
+    return path

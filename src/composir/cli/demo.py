@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from composir.types import Hit
 
 QUERIES, TOP = 3, 8
+USUAL = Path("demo")  # the one that `make serve` serves
 
 
 def demo(
     *,
-    out: Annotated[Path, typer.Option(help="Folder for pictures, gallery and contact sheet.")] = Path("demo"),
+    out: Annotated[Path, typer.Option(help="Folder for pictures, gallery and contact sheet.")] = USUAL,
     size: Annotated[int, typer.Option(min=30, help="Garments to draw.")] = 2000,
 ) -> None:
     """Draw a catalogue, index it, answer three composed queries, and say how to go on.
@@ -130,12 +132,16 @@ def _sheet(pictures: Path, answers: list[tuple[dict, list[Hit]]]) -> Image.Image
 def _next_steps(pictures: Path, gallery: Path, query: dict) -> None:
     from composir.methods.slerp import ALPHA
 
-    ask = f"--image {pictures / query['reference']} --text 'is red' --alpha {ALPHA['wardrobe']:g}"
+    where = quote(str(gallery))
+    ask = f"--image {quote(str(pictures / query['reference']))} --text 'is red' --alpha {ALPHA['wardrobe']:g}"
+    serve = f".venv/bin/composir serve --gallery {where}"
+    if gallery.parent == USUAL:
+        page = f"make serve      # or: {serve}, with the serve extra: a page to search with"
+    else:
+        page = f"{serve}      # with the serve extra: a page to search with"
     typer.echo(
-        "\nGo on with\n"
-        "  make serve      # or: .venv/bin/composir serve --gallery "
-        f"{gallery}, with the serve extra: a page to search with\n"
-        f"  .venv/bin/composir search --gallery {gallery} {ask}\n"
+        f"\nGo on with\n  {page}\n"
+        f"  .venv/bin/composir search --gallery {where} {ask}\n"
         "  .venv/bin/composir index YOUR_PICTURES --gallery my.gallery --backbone clip-vit-b-32\n"
         "  .venv/bin/composir search --gallery my.gallery --image PICTURE --text 'is blue' --sheet answers.png\n"
         "The backbone used here has seen drawings only; for photographs name one that has seen some."

@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+    from composir.server.service import Service
     from composir.server.settings import Settings
 
 
@@ -70,12 +71,19 @@ def _serve(settings: Settings, print_config: bool) -> None:
         return
     require_extra()
     from composir.loading import prepare_without_secrets
-    from composir.server.answering.engine import open_service
     from composir.server.settings import KEYS
 
     os.environ.pop(KEYS, None)  # they are in the settings by now, and no process that is started from here needs them
     prepare_without_secrets()
-    serve(settings, open_service(settings))
+    settings.wanted_gallery()
+
+    def opened() -> Service:
+        # Imported behind the open door too: it brings what reads galleries and runs models.
+        from composir.server.answering.engine import open_service
+
+        return open_service(settings)
+
+    serve(settings, opened)
 
 
 # Registered with these, so that everything behind `composir serve` reaches the command within.

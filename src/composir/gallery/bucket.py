@@ -64,7 +64,7 @@ class Bucket(Place):
         """See `Place.read`."""
         with self._reached():
             try:
-                return bytes(obstore.get(self._store, name).bytes()).decode()
+                return bytes(obstore.get(self._store, name).bytes()).decode(errors="replace")
             except FileNotFoundError:
                 return None
 

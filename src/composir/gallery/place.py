@@ -114,7 +114,8 @@ class Folder(Place):
         """See `Place.read`."""
         file = self.path / name
         try:
-            return file.read_text(encoding="utf-8")
+            # What is no text is told as damaged by whoever reads it.
+            return file.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
         except NotADirectoryError as error:

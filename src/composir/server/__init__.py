@@ -14,6 +14,7 @@ The model sees one thread; strangers' bytes see a child process; everything else
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from composir.errors import ComposirError
@@ -43,8 +44,13 @@ def require_extra() -> None:
         raise ComposirError(told) from error
 
 
-def create_app(settings: Settings, service: Service) -> FastAPI:
+def create_app(settings: Settings, service: Service | Callable[[], Service]) -> FastAPI:
     """Build the application; `service` answers, `settings` bound what it may cost.
+
+    Args:
+        settings: Of the server.
+        service: It, or a function that opens it. A thread calls that once the application has started; until it has
+            returned, `/livez` and the page are answered, and all that needs the service is 503 with Retry-After.
 
     Raises:
         ComposirError: The serve extra is not installed.
@@ -55,8 +61,12 @@ def create_app(settings: Settings, service: Service) -> FastAPI:
     return app.create_app(settings, service)
 
 
-def serve(settings: Settings, service: Service) -> None:
+def serve(settings: Settings, service: Service | Callable[[], Service]) -> None:
     """Serve until SIGTERM or Ctrl-C, then let what is under way finish.
+
+    Args:
+        settings: Of the server.
+        service: As for `create_app`; what its opening raises ends the server, and is raised here.
 
     Raises:
         ComposirError: The serve extra is not installed, or the address cannot be bound.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from fastapi import FastAPI
 
 import composir
@@ -21,8 +23,8 @@ Every error has one shape, `{"error": {"code", "message", "request_id"}}`. Pictu
 for their content; a path is only ever looked up in the index, never opened."""
 
 
-def create_app(settings: Settings, service: Service) -> FastAPI:
-    """Build the application; nothing is started before its lifespan begins.
+def create_app(settings: Settings, service: Service | Callable[[], Service]) -> FastAPI:
+    """Build the application; nothing is started, nor opened, before its lifespan begins.
 
     `app.state.life` tells where it stands.
     """

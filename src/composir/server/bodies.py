@@ -1,20 +1,24 @@
-"""From a request to a checked body: JSON strictly, forms leniently, since all their values are texts."""
+"""From a request to a checked body: JSON strictly, forms leniently, since all their values are texts; and its end."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from annotated_types import MaxLen
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from starlette.requests import ClientDisconnect
 
 from composir.server.errors import ApiError, from_validation
 from composir.server.settings import Settings
 from composir.server.uploads import FILE, read_form, read_whole
 
 Model = TypeVar("Model", bound=BaseModel)
+Out = TypeVar("Out")
 JSON, FORM = "application/json", "multipart/form-data"
 
 
@@ -75,3 +79,25 @@ def _value(form: type[BaseModel], name: str, texts: list[str]) -> Any:
         except (ValueError, RecursionError):
             raise ApiError(422, f"{name}: is no JSON object") from None
     return texts[0]
+
+
+async def while_there(request: Request, work: Awaitable[Out]) -> Out:
+    """Wait for what a client has asked for; if it hangs up, `work` is cancelled. The body must have been read.
+
+    Raises:
+        ClientDisconnect: The client has gone.
+    """
+    tasks = own, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not own.done():
+            raise ClientDisconnect
+        return own.result()
+    finally:
+        own.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

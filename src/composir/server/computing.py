@@ -39,6 +39,7 @@ class Warm:
 
 
 Work = SearchRequest | Texts | Pictures | Warm
+LONG = 2  # searches that ask every picture, at once
 
 
 def batcher_of(service: Service, settings: Settings, telemetry: Telemetry) -> Batcher[Work, Any]:
@@ -49,12 +50,13 @@ def batcher_of(service: Service, settings: Settings, telemetry: Telemetry) -> Ba
         max_batch=settings.max_batch,
         max_delay=settings.batch_delay_seconds,
         queue_length=settings.queue_length,
+        most_long=LONG,
         observe=telemetry.batch,
     )
 
 
 def compute(service: Service, items: Sequence[Work], clock: Clock) -> list[Any]:
-    """Results in the order of the items; one that failed is its exception."""
+    """Results in the order of the items; one that failed is its exception, one that takes long a generator."""
     results: list[Any] = [None] * len(items)
     searches = {i: item for i, item in enumerate(items) if isinstance(item, SearchRequest)}
     if searches:

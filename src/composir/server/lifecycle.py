@@ -1,8 +1,8 @@
-"""From start to end: ready after a real encode; SIGTERM tells the load balancer, waits, finishes what is under way.
+"""From start to end: the door opens first; ready after a real encode; SIGTERM tells, waits, finishes what is under way.
 
 After SIGTERM `/readyz` is 503 for `drain_seconds`, in which the server still answers, so that nobody meets a closed
 door; then it takes no more connections and ends, with exit code 0, when the last answer is sent. Ctrl-C, or a second
-SIGTERM, skips the wait.
+SIGTERM, skips the wait; so does a server that is not ready yet.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import FrameType
 from typing import Any, Literal
 
@@ -26,15 +26,30 @@ from composir.server.telemetry import LOGGER, configure_logging
 
 
 class Lifecycle:
-    """Where the server stands: "starting", "ok", "draining"; `failure` says why it will not get ready.
+    """Where the server stands: "starting", "ok", "draining".
 
-    `connections` are those that are open, as far as a `Server` tells them.
+    Attributes:
+        error: Why the service could not be opened; a server of `run` ends by it.
+        failure: Why the first encoding did not work, so that the server will not get ready.
+        connections: Those that are open, as far as a `Server` tells them.
     """
 
     def __init__(self) -> None:
         self.state: Literal["starting", "ok", "draining"] = "starting"
+        self.error: Exception | None = None
         self.failure: str | None = None
         self.connections: Collection[object] = ()
+
+    @property
+    def unready(self) -> str:
+        """Why requests have to wait; "" once they need not."""
+        if self.state == "draining":
+            return "the server is shutting down"
+        if self.error is not None:
+            return "the gallery cannot be opened; see the log"
+        if self.failure is not None:
+            return "the first encoding failed; see the log"
+        return "the gallery and the model are being loaded" if self.state == "starting" else ""
 
     def ready(self) -> None:
         """A picture and words have been encoded."""
@@ -58,8 +73,10 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal."""
         if sig == signal.SIGTERM and self._closing is None:
+            # Before it was ready no load balancer has sent anything.
+            wait = self._drain_seconds if self._life.state == "ok" else 0.0
             self._life.drain()
-            self._closing = time.monotonic() + self._drain_seconds
+            self._closing = time.monotonic() + wait
         elif sig == signal.SIGTERM:
             self.should_exit = True  # not uvicorn's way, which would end with the signal again
         else:
@@ -68,7 +85,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: whether to close the door."""
-        if self._closing is not None and time.monotonic() >= self._closing:
+        if self._life.error is not None or (self._closing is not None and time.monotonic() >= self._closing):
             self.should_exit = True
         return await super().on_tick(counter)
 
@@ -109,11 +126,16 @@ def connection_class(header_seconds: float) -> type[H11Protocol]:
     return Connection
 
 
-def run(settings: Settings, service: Service) -> None:
+def run(settings: Settings, service: Service | Callable[[], Service]) -> None:
     """Serve until told to end.
+
+    Args:
+        settings: Of the server.
+        service: It, or what opens it, behind the open door.
 
     Raises:
         ComposirError: The address cannot be listened at.
+        Exception: Whatever the opening of the service raised.
     """
     from composir.server.app import create_app
 
@@ -135,6 +157,8 @@ def run(settings: Settings, service: Service) -> None:
     shown = f"[{host}]" if ":" in host else host
     LOGGER.info("listening", extra={"fields": {"url": f"http://{shown}:{port}"}})
     Server(config, app.state.life, settings.drain_seconds).run(sockets=[door])
+    if app.state.life.error is not None:
+        raise app.state.life.error
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -21,13 +21,8 @@ async def livez() -> schema.State:
 @router.get("/readyz", summary="Ready", response_model=schema.State, responses=documented.problems())
 async def readyz(request: Request) -> schema.State:
     """200 once a picture and words have been encoded, and until SIGTERM; 503 before and after."""
-    life = request.app.state.life
-    if life.state == "draining":
-        raise UnavailableError("the server is shutting down")
-    if life.state == "starting":
-        raise UnavailableError(
-            "the first encoding failed; see the log" if life.failure else "the model is being loaded"
-        )
+    if why := request.app.state.life.unready:
+        raise UnavailableError(why)
     return schema.State(status="ok")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,7 @@ from composir.images import Limits
 from composir.server.batching import Batcher
 from composir.server.computing import Warm, Work, batcher_of
 from composir.server.decoding import Decoders
+from composir.server.errors import UnavailableError
 from composir.server.fetching import Fetcher
 from composir.server.lifecycle import Lifecycle
 from composir.server.references import ByteCache, References
@@ -41,8 +44,14 @@ class Parts:
 
 
 def parts_of(request: Request) -> Parts:
-    """The parts of the application that a request came to."""
-    return request.app.state.parts
+    """The parts of the application that a request came to.
+
+    Raises:
+        UnavailableError: The service has not been opened yet.
+    """
+    if (parts := request.app.state.parts) is None:
+        raise UnavailableError(request.app.state.life.unready)
+    return parts
 
 
 def build(settings: Settings, service: Service, telemetry: Telemetry, life: Lifecycle) -> Parts:
@@ -64,30 +73,63 @@ def build(settings: Settings, service: Service, telemetry: Telemetry, life: Life
     return Parts(settings, service, telemetry, life, decoders, batcher, references, thumbnails)
 
 
+def opened(open_it: Callable[[], Service]) -> Future[Service]:
+    """Open a service in a thread that nobody waits for when the server ends first; then it is closed again."""
+    future: Future[Service] = Future()
+
+    def work() -> None:
+        try:
+            service = open_it()
+        except BaseException as error:  # any at all: it is raised where the future is asked
+            with contextlib.suppress(InvalidStateError):
+                future.set_exception(error)
+            return
+        try:
+            future.set_result(service)
+        except InvalidStateError:
+            service.close()
+
+    threading.Thread(target=work, name="composir-opening", daemon=True).start()
+    return future
+
+
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Start, get ready behind the open door, and end in order: no new work, the queued work done, then the rest."""
     state = app.state
-    parts = state.parts = build(state.settings, state.service, state.telemetry, state.life)
-    warming = asyncio.create_task(_get_ready(parts))
+    state.parts = None
+    if not callable(state.service):
+        state.parts = build(state.settings, state.service, state.telemetry, state.life)
+    warming = asyncio.create_task(_get_ready(state))
     try:
         yield
     finally:
-        parts.life.drain()
+        state.life.drain()
         warming.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await warming
-        await asyncio.to_thread(parts.batcher.close)
-        await asyncio.to_thread(parts.decoders.close)
-        await asyncio.to_thread(parts.service.close)
+        if (parts := state.parts) is not None:
+            await asyncio.to_thread(parts.batcher.close)
+            await asyncio.to_thread(parts.decoders.close)
+            await asyncio.to_thread(parts.service.close)
 
 
-async def _get_ready(parts: Parts) -> None:
+async def _get_ready(state: Any) -> None:
+    life = state.life
+    if state.parts is None:
+        try:
+            service = await asyncio.wrap_future(opened(state.service))
+        except Exception as error:  # any at all: `/readyz` tells of it, and `run` ends by it
+            life.error = error
+            LOGGER.error("the gallery cannot be opened: %s", error)
+            return
+        state.parts = build(state.settings, service, state.telemetry, life)
+    parts = state.parts
     try:
         await asyncio.gather(parts.decoders.thumbnail(DOT, 64), parts.batcher(Warm()))
     except Exception as error:  # any at all: /readyz tells of it, and /livez goes on answering
-        parts.life.failure = str(error)
+        life.failure = str(error)
         LOGGER.exception("the first encoding failed; the server will not get ready")
         return
-    parts.life.ready()
+    life.ready()
     LOGGER.info("ready")

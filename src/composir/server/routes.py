@@ -12,7 +12,7 @@ import numpy as np
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from composir.server import documented, fields, links, schema
-from composir.server.bodies import read_body
+from composir.server.bodies import read_body, while_there
 from composir.server.computing import Pictures, Texts
 from composir.server.errors import ApiError
 from composir.server.parts import Parts, parts_of
@@ -52,7 +52,7 @@ async def search(request: Request) -> schema.SearchAnswer:
     body, picture = await read_body(request, parts.settings, schema.SearchBody, schema.SearchOptions)
     given: Any = getattr(body, "reference", None) if picture is None else picture
     asked = await parts.references.into(_query(body), given)
-    answer = await parts.batcher(asked)
+    answer = await while_there(request, parts.batcher(asked))
     return schema.SearchAnswer(
         hits=[schema.Hit(**asdict(hit)) for hit in answer.hits],
         method=answer.method,

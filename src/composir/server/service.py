@@ -6,7 +6,7 @@ tensor of finite numbers. A service computes, ranks and remembers encodings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +143,10 @@ class SearchAnswer:
     folded_among: int | None = None
 
 
+Answering = Generator[None, None, SearchAnswer]
+"""An answer that takes long, in pieces of some milliseconds; what it returns, or raises, is the answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class MethodInfo:
     """A method that fits the gallery; `controls` names what it takes beside picture and words, e.g. "alpha"."""
@@ -210,8 +214,13 @@ class Service(Protocol):
         """
         ...
 
-    def search(self, requests: Sequence[SearchRequest], clock: Clock) -> Sequence[SearchAnswer | ComposirError]:
-        """Answer several queries together; an answer each, in their order, the same as if each were alone."""
+    def search(
+        self, requests: Sequence[SearchRequest], clock: Clock
+    ) -> Sequence[SearchAnswer | Answering | ComposirError]:
+        """Answer several queries together; an answer each, in their order, the same as if each were alone.
+
+        One that takes long is gone on with by the same thread, between others.
+        """
         ...
 
     def embed_texts(self, texts: Sequence[str], method: str | None, clock: Clock) -> Float[NDArray, "N T D"]:

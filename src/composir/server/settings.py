@@ -129,6 +129,16 @@ class Settings(BaseModel):
             )
         return self
 
+    def wanted_gallery(self) -> str:
+        """Where the gallery lies.
+
+        Raises:
+            ComposirError: None is named.
+        """
+        if self.gallery is None:
+            raise ComposirError("which gallery? give --gallery, as built by `composir index`")
+        return self.gallery
+
     @property
     def hosts(self) -> frozenset[str]:
         """Values of the Host header that are answered, without port, lower case, IPv6 in brackets."""

@@ -113,8 +113,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(service: Any, door: int = 0, **settings: Any) -> Iterator[Served]:
-    """uvicorn at a port of this machine, a free one if none is named, in a thread."""
+def serving(service: Any, door: int = 0, *, ready: bool = True, **settings: Any) -> Iterator[Served]:
+    """uvicorn at a port of this machine, a free one if none is named, in a thread; `ready` waits until it is that."""
     import uvicorn
 
     from composir.server import create_app
@@ -130,7 +130,7 @@ def serving(service: Any, door: int = 0, **settings: Any) -> Iterator[Served]:
         thread.start()
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         try:
-            _until(lambda: httpx.get(f"{url}/readyz", timeout=60).status_code == 200)
+            _until(lambda: httpx.get(f"{url}/{'readyz' if ready else 'livez'}", timeout=60).status_code == 200)
             yield Served(url, service)
         finally:
             server.should_exit = True

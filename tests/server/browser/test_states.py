@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytestmark = pytest.mark.long
@@ -173,6 +175,20 @@ def test_the_page_waits_for_a_server_that_starts(visit):
     one.troubled = True
     one.page.wait_for_selector(".message-wait")
     one.page.wait_for_selector(".welcome")
+
+
+def test_the_page_waits_for_a_gallery_that_is_being_opened(visit, serving, fakes, folder):
+    gate = threading.Event()
+    with serving(lambda: gate.wait(60) and fakes.FakeService(folder), ready=False) as short:
+        one = visit(at=short, ready=False)
+        one.troubled = True
+        one.page.wait_for_selector(".message-wait")
+        told = one.page.inner_text(".message-wait")
+        assert "The server is not ready" in told
+        assert "The gallery and the model are being loaded. Trying again in 1 s." in told
+        gate.set()
+        one.page.wait_for_selector(".welcome")
+        assert one.page.inner_text("#served") == "fakes · 12 pictures"
 
 
 KEY = "a-key-that-opens-the-gallery"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 
 from composir.backbones.transform import Transform
@@ -22,15 +21,15 @@ from composir.gallery.growth import marks
 from composir.gallery.place import Folder, Place, place_of
 from composir.gallery.store import Gallery
 from composir.server.answering.benchmark import Benchmark
-from composir.server.answering.composing import Composed, Composer, digest
-from composir.server.answering.marks import Seal
-from composir.server.answering.paging import FOLDED, TOP, Pages, Shown
-from composir.server.answering.ranking import Ranker, Scored, Searched
+from composir.server.answering.composing import Composed, Composer
+from composir.server.answering.cutting import Cut
+from composir.server.answering.kept import Kept
+from composir.server.answering.ranking import Scored, Searched
 from composir.server.answering.stand import Stand
 from composir.server.answering.verdicts import Verdicts
 from composir.server.service import (
+    Answering,
     Clock,
-    FoundPicture,
     GalleryInfo,
     KnownQuery,
     MethodInfo,
@@ -45,7 +44,7 @@ from composir.server.settings import LOCAL_HOSTS, Settings
 from composir.similarity.approximate import Approximate
 
 LOGGER = logging.getLogger("composir.server")
-WARM_TEXT = "a red dress"
+REVERSED = 8  # reverse searches whose scores are kept for their further pages, 4 bytes a picture each
 
 
 class GalleryService:
@@ -66,6 +65,7 @@ class GalleryService:
         folder = _judgements(settings, self._place)
         self._verdicts = Verdicts(folder, Path(self._stand.gallery.manifest.root)) if folder else None
         self._composer = Composer()
+        self._reversed = Kept[Float[NDArray, " N"]](REVERSED)
         self._closed = threading.Event()
         self._watching = threading.Thread(target=self._watch, name="composir-gallery", daemon=True)
         self._watching.start()
@@ -77,9 +77,11 @@ class GalleryService:
     def _at(self, state: object) -> Stand:
         return state if isinstance(state, Stand) else self._stand
 
-    def search(self, requests: Sequence[SearchRequest], clock: Clock) -> Sequence[SearchAnswer | ComposirError]:
+    def search(
+        self, requests: Sequence[SearchRequest], clock: Clock
+    ) -> Sequence[SearchAnswer | Answering | ComposirError]:
         """See `Service.search`."""
-        answers: dict[int, SearchAnswer | ComposirError] = {}
+        answers: dict[int, SearchAnswer | Answering | ComposirError] = {}
         together: dict[tuple[Stand, str | None], list[int]] = {}
         for place, request in enumerate(requests):
             together.setdefault((self._at(request.state), request.method), []).append(place)
@@ -95,46 +97,37 @@ class GalleryService:
 
     def _answer(
         self, stand: Stand, request: SearchRequest, composed: Composed | ComposirError, clock: Clock
-    ) -> SearchAnswer | ComposirError:
+    ) -> SearchAnswer | Answering | ComposirError:
         if isinstance(composed, ComposirError):
             return composed
         try:
+            cut = Cut.of(stand, request, self._settings)
+            if composed.wanted is not None:
+                partial = isinstance(stand.base, Approximate)
+                ranker = Searched(stand.shelf, stand.searcher, composed.wanted, partial)
+            elif (scores := self._reversed.get(cut.place)) is not None:
+                ranker = Scored(scores.astype(np.float64), stand.shelf)
+            else:
+                return self._backwards(cut, composed, clock)
             with clock("search"):
-                return self._ranked(stand, request, composed)
+                return cut.answer(composed, ranker)
         except ComposirError as error:
             return error
 
-    def _ranked(self, stand: Stand, request: SearchRequest, composed: Composed) -> SearchAnswer:
-        shelf, own = stand.shelf, digest(request)
-        keys = [key.get_secret_value() for key in self._settings.api_keys]
-        seal = Seal(stand.gallery.manifest.key, keys)
-        after = seal.read(request.cursor, own, len(shelf)) if request.cursor else TOP
-        rows, drop = shelf.columns.rows(request.where), _dropped(stand, request)
-        ranker = self._ranker(stand, request, composed)
-        alike = self._settings.fold_similarity if request.fold else None
-        found = Pages(shelf, ranker, rows, drop, alike).page(request.k, after)
-        first = 1 + after.rank
-        hits = tuple(_hit(stand, composed, first + i, one) for i, one in enumerate(found.shown))
-        targets = [target for target in request.targets if target in shelf.rows]
-        ranks = ranker.ranks(np.asarray([shelf.rows[target] for target in targets], np.int64), rows, drop)
-        return SearchAnswer(
-            hits=hits,
-            method=request.method or next(iter(stand.methods)),
-            gallery_version=shelf.version,
-            cursor=seal.write(replace(found.mark, digest=own)) if found.mark else None,
-            total=count(len(shelf), rows, drop),
-            target_ranks={target: int(rank) for target, rank in zip(targets, ranks, strict=True) if rank},
-            folded_among=FOLDED if request.fold else None,
-        )
-
-    def _ranker(self, stand: Stand, request: SearchRequest, composed: Composed) -> Ranker:
-        if composed.wanted is not None:
-            return Searched(stand.shelf, stand.searcher, composed.wanted, isinstance(stand.base, Approximate))
+    def _backwards(self, cut: Cut, composed: Composed, clock: Clock) -> Answering:
+        """Score every picture as the reference, some at a time."""
+        request, stand = cut.request, cut.stand
         name = request.method or next(iter(stand.methods))
         controls = {} if request.alpha is None else {"alpha": request.alpha}
         target = torch.from_numpy(np.array(composed.directions["image"]))[None]
-        scores = stand.references[name].scores(target, request.text, controls)
-        return Scored(scores.double().numpy(), stand.shelf)
+        parts = [np.empty(0, np.float32)]
+        with clock("search"):
+            for part in stand.references[name].scored(target, request.text, controls):
+                parts.append(part.numpy())
+                yield
+            scores = np.concatenate(parts)
+            self._reversed.put(cut.place, scores)
+            return cut.answer(composed, Scored(scores.astype(np.float64), stand.shelf))
 
     def embed_texts(self, texts: Sequence[str], method: str | None, clock: Clock) -> Float[NDArray, "N T D"]:
         """See `Service.embed_texts`."""
@@ -212,13 +205,7 @@ class GalleryService:
 
     def warm(self) -> None:
         """See `Service.warm`."""
-        method = self._stand.method(None)
-        size = method.transform("gallery").size
-        with torch.inference_mode():
-            blank = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=next(method.parameters()).device)
-            reference = method.encode_reference(method.transform("reference").normalise(blank))
-            query = method.compose(reference, [WARM_TEXT]).float().cpu()
-        self._stand.shelf.search(query, 1)
+        self._stand.warm()
 
     def close(self) -> None:
         """See `Service.close`."""
@@ -249,7 +236,9 @@ class GalleryService:
         """
         stand = self._stand
         if current(self._place) != stand.gallery.place:
-            self._stand = self._open()
+            fresh = self._open()
+            fresh.warm()  # not by the first request that it answers
+            self._stand = fresh
             LOGGER.info("another edition is served", extra={"fields": {"key": self._stand.gallery.manifest.key}})
         elif marks(stand.gallery) != stand.shelf.marks:
             self._stand = stand.renewed()
@@ -261,9 +250,7 @@ def open_service(settings: Settings) -> GalleryService:
     Raises:
         ComposirError: No gallery is named, or something that is named cannot be opened or does not fit it.
     """
-    if settings.gallery is None:
-        raise ComposirError("which gallery? give --gallery, as built by `composir index`")
-    return GalleryService(settings.gallery, settings)
+    return GalleryService(settings.wanted_gallery(), settings)
 
 
 def _benchmark(settings: Settings, stand: Stand) -> Benchmark | None:
@@ -279,41 +266,3 @@ def _judgements(settings: Settings, gallery: Place) -> Path | None:
         return settings.judgements if str(settings.judgements) != "none" else None
     local = settings.host in {*LOCAL_HOSTS, "::1"} and not settings.api_keys
     return gallery.path.with_name(f"{gallery.name}-judged") if local and isinstance(gallery, Folder) else None
-
-
-def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
-    """Rows that are not ranked: the reference, and what is to be avoided."""
-    own = request.reference.id if request.reference and not request.keep_reference else None
-    rows = {stand.shelf.rows.get(id or "") for id in (own, *request.avoid)}
-    return sorted(row for row in rows if row is not None)
-
-
-def count(most: int, rows: Int[NDArray, " R"] | None, drop: Sequence[int]) -> int:
-    """How many pictures are ranked; every answer tells it, so a large gallery's rows are not listed for it.
-
-    Args:
-        most: Pictures of the gallery.
-        rows: Those that pass the filter, ascending; None for all.
-        drop: Rows of the gallery that are left out, each once; they need not be among `rows`.
-    """
-    if rows is None:
-        return most - len(drop)
-    if not len(rows) or not drop:
-        return len(rows)
-    places = np.minimum(np.searchsorted(rows, drop), len(rows) - 1)
-    return len(rows) - int((rows[places] == np.asarray(drop)).sum())
-
-
-def _hit(stand: Stand, composed: Composed, rank: int, shown: Shown) -> FoundPicture:
-    shelf, row = stand.shelf, shown.row
-    vectors = shelf.vectors([row])[0].float().numpy()
-    why = {name: round(float((own @ vectors.T).max(axis=1).mean()), 6) for name, own in composed.directions.items()}
-    return FoundPicture(
-        rank=rank,
-        id=shelf.ids[row],
-        path=shelf.paths[row][0],
-        score=shown.score,
-        why=why,
-        metadata=shelf.columns.of_row(row),
-        folded=tuple(shelf.ids[other] for other in shown.folded),
-    )

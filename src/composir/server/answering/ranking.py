@@ -100,6 +100,9 @@ class Scored:
         """See `Ranker`."""
         chosen = np.arange(len(self.scores)) if rows is None else rows
         chosen = np.setdiff1d(chosen, np.asarray(list(drop), np.int64), assume_unique=True)
+        if k < len(chosen):  # of many only those that may be among the best are sorted
+            scores = self.scores[chosen]
+            chosen = chosen[scores >= np.partition(scores, len(scores) - k)[len(scores) - k]]
         chosen = chosen[np.lexsort((self.shelf.order[chosen], -self.scores[chosen]))[:k]]
         return chosen, self.scores[chosen]
 
@@ -111,6 +114,8 @@ class Scored:
 
     def ranks(self, targets, rows, drop):
         """See `Ranker`."""
+        if not len(targets):
+            return np.zeros(0, np.int64)
         order = self.best(len(self.scores), rows, drop)[0]
         places = np.zeros(len(self.scores), np.int64)
         places[order] = np.arange(1, len(order) + 1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import torch
+
 from composir import methods
 from composir.backbones.base import Backbone
 from composir.checkpoint import loaded_from
@@ -15,6 +17,7 @@ from composir.errors import ComposirError
 from composir.gallery.search import Shelf
 from composir.gallery.store import Gallery
 from composir.indexing import require
+from composir.loading import default_workers
 from composir.methods.base import Method
 from composir.methods.joint import JointSpace
 from composir.opening import find_for_gallery, load_wanted, on_device
@@ -27,6 +30,8 @@ from composir.similarity.nearest import Nearest
 
 DIRECTIONS = ("image", "text", "composed")
 """What a hit is compared to; the weights of a request are named so."""
+
+WARM_TEXT = "a red dress"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +112,16 @@ class Stand:
             return self._of(self.gallery, self.methods, self.reads, self.approximate_from)
         return replace(self, shelf=grown, references=_references(self.gallery, grown, self.methods))
 
+    def warm(self) -> None:
+        """Encode a picture and words by the default method, and search for them."""
+        method = self.method(None)
+        size = method.transform("gallery").size
+        with torch.inference_mode():
+            blank = torch.zeros(1, 3, size, size, dtype=torch.uint8, device=next(method.parameters()).device)
+            reference = method.encode_reference(method.transform("reference").normalise(blank))
+            query = method.compose(reference, [WARM_TEXT]).float().cpu()
+        self.shelf.search(query, 1)
+
     def method(self, name: str | None) -> Method:
         """A method by name; None = the default.
 
@@ -122,7 +137,8 @@ class Stand:
 
 def _references(gallery: Gallery, shelf: Shelf, loaded: Mapping[str, Method]) -> dict[str, References]:
     root = Path(gallery.manifest.root)
-    return {name: References(own, shelf, root) for name, own in loaded.items()}
+    # Files are decoded by other processes, as everywhere in a server.
+    return {name: References(own, shelf, root, default_workers()) for name, own in loaded.items()}
 
 
 def untrained(backbone: Backbone, key: str) -> dict[str, Method]:
