@@ -257,6 +257,21 @@ def test_a_large_gallery_is_searched_in_part_and_targets_are_ranked_exactly(serv
         assert ids(ask(large, text="red", where="even", k=10)) == ids(ask(service, text="red", where="even", k=10))
 
 
+def test_what_lies_far_from_its_picture_is_searched_exactly(service, gallery, known, monkeypatch):
+    """The lists are chosen by queries beside pictures: of words alone they would miss much."""
+    asked, best = [], Approximate.best
+    monkeypatch.setattr(Approximate, "best", lambda self, *given: asked.append(1) or best(self, *given))
+    settings = Settings(gallery=str(gallery), refresh_seconds=3600.0, approximate_from=50)
+    with contextlib.closing(open_service(settings)) as large:
+        asked.clear()  # when lists were chosen
+        words = ask(large, text="is blue", k=10)
+        ask(large, reference=Reference(known[0]), text="is blue", alpha=1.0, k=10)
+        assert not asked
+        assert ids(words) == ids(ask(service, text="is blue", k=10))
+        ask(large, reference=Reference(known[0]), text="is blue", alpha=0.1, k=10)
+        assert asked == [1]
+
+
 def test_a_cursor_of_another_query_is_refused(service, known):
     cursor = ask(service, text="is red", k=3).cursor
     for told, fields in (("another query", {"text": "is blue"}), ("not one of this", {"text": "is red"})):

@@ -147,6 +147,6 @@ def test_keys_leave_the_environment(monkeypatch):
     monkeypatch.setattr("composir.loading.prepare_without_secrets", lambda: None)
     monkeypatch.setattr("composir.server.answering.engine.open_service", lambda settings: None)
     monkeypatch.setattr("composir.server.serve", lambda settings, service: seen.update(os.environ))
-    _serve(Settings(), False)
+    _serve(Settings(gallery="anywhere"), False)
     assert "COMPOSIR_DEVICE" in seen
     assert "COMPOSIR_API_KEYS" not in seen

@@ -1,7 +1,8 @@
 """Approximate search for galleries too large to be scanned: faiss' inverted lists over eight-bit codes, scored truly.
 
 Which lists are read is chosen when it is built: as few as find `RECALL` of what the exact search finds, for queries
-that stand in for real ones. Filtered searches and ranks of targets stay exact.
+that stand in for real ones, beside a picture. What lies further from it, as words alone do, is to be searched exactly;
+see `beside`. Filtered searches and ranks of targets stay exact.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float16, Float32, Float64, Int
+from jaxtyping import Float, Float16, Float32, Float64, Int
 from numpy.typing import NDArray
 
 from composir.errors import ComposirError
@@ -18,6 +19,8 @@ from composir.similarity.nearest import Nearest, Wanted
 
 RECALL, AT = 0.99, 50
 SPARE = 12  # one more row is scored truly for each so many that are asked for: eight bits mistake the last few only
+AWAY = (0.5, 1.0)  # lengths of the random steps from a picture to the sample's queries, in turn
+BESIDE = 0.7  # the cosine between a picture and what is a step of the longer ones away
 SAMPLE = 200  # queries by which the number of lists is chosen
 TRAINED = 64  # vectors for each list, by which lists are laid out
 CHUNK = 65_536
@@ -92,12 +95,21 @@ class Approximate:
 
 
 def between(rows: Float16[NDArray, "N D"], count: int, rng: np.random.Generator) -> Float32[NDArray, "Q D"]:
-    """Unit vectors half-way between pictures and random directions, as composed queries lie beside their pictures."""
+    """Unit vectors some way from pictures to random directions, as composed queries lie beside their pictures."""
     picked = rows[rng.integers(len(rows), size=count)].astype(np.float32)
     away = rng.normal(size=picked.shape).astype(np.float32)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    mixed = picked + 0.5 * away
+    mixed = picked + np.resize(np.array(AWAY, np.float32), count)[:, None] * away
     return mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+
+
+def beside(wanted: Wanted, picture: Float[NDArray, "1 D"] | None) -> bool:
+    """Whether a query lies as near to its picture as those by which lists are chosen; not if it has none."""
+    if picture is None:
+        return False
+    query = wanted.merged().vectors[0]
+    length = float(np.linalg.norm(query) * np.linalg.norm(picture[0]))
+    return length > 0 and float(query @ picture[0]) >= BESIDE * length
 
 
 def built(rows: Float16[NDArray, "N D"], lists: int, rng: np.random.Generator) -> Any:

@@ -41,7 +41,7 @@ from composir.server.service import (
     Verdict,
 )
 from composir.server.settings import LOCAL_HOSTS, Settings
-from composir.similarity.approximate import Approximate
+from composir.similarity.approximate import Approximate, beside
 
 LOGGER = logging.getLogger("composir.server")
 REVERSED = 8  # reverse searches whose scores are kept for their further pages, 4 bytes a picture each
@@ -103,7 +103,8 @@ class GalleryService:
         try:
             cut = Cut.of(stand, request, self._settings)
             if composed.wanted is not None:
-                partial = isinstance(stand.base, Approximate)
+                near = beside(composed.wanted, composed.directions.get("image"))
+                partial = isinstance(stand.base, Approximate) and near
                 ranker = Searched(stand.shelf, stand.searcher, composed.wanted, partial)
             elif (scores := self._reversed.get(cut.place)) is not None:
                 ranker = Scored(scores.astype(np.float64), stand.shelf)
