@@ -23,6 +23,7 @@ from composir.gallery.part import searcher
 from composir.similarity.nearest import Wanted
 
 ROUNDS = 4  # forwards and backwards in turns, so that a machine that slows down slows all down
+REST = 0.3  # seconds before each turn: the threads of the system before go on spinning for a while
 CUTS = (10, 50)
 SHARE = 0.01  # of the gallery that passes the filter
 STATM = Path("/proc/self/statm")
@@ -159,6 +160,7 @@ def _resident() -> int | None:
 
 
 def _timed(system: System, asked: Float32[NDArray, "Q D"], k: int) -> tuple[list[float], list[list[int]]]:
+    time.sleep(REST)
     system.search(asked[0], k)
     seconds, found = [], []
     for query in asked:

@@ -171,6 +171,7 @@ class FaissIvf(System):
         self._index, self._count = lists.index, lists.lists
         at_best = lists.recall_of(self._found, lists.lists)
         self._probes, _ = lists.fewest(self._found, min(RECALL, at_best - NEAR))
+        self._index.nprobe = self._probes
 
     def _found(self, query, k, probes):
         self._index.nprobe = probes
@@ -178,7 +179,7 @@ class FaissIvf(System):
 
     def search(self, query, k):
         """See `System`."""
-        return self._found(query, k, self._probes)
+        return self._index.search(query[None], k)[1][0]
 
     def note(self):
         """See `System`."""

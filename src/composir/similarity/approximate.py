@@ -57,6 +57,7 @@ class Approximate:
         k = min(AT, len(rows))
         self._truth = [set(nearest.best(Wanted.of(query[None]), k)[0].tolist()) for query in self._sample]
         self.probes, self.recall = self.fewest(self._found)
+        self.index.nprobe = self.probes
 
     def best(
         self, wanted: Wanted, k: int, rows: Int[NDArray, " R"] | None = None, drop: Sequence[int] = ()
@@ -65,9 +66,9 @@ class Approximate:
         if rows is not None:
             return self._nearest.best(wanted, k, rows, drop)
         query = wanted.merged()
-        self.index.nprobe = self.probes
         _, found = self.index.search(query.vectors, min(len(self._nearest), k + k // SPARE + 1 + len(drop)))
-        chosen = np.sort(found[0][found[0] >= 0])
+        chosen = np.sort(found[0])
+        chosen = chosen[chosen.searchsorted(0) :]  # -1 stands where the lists held fewer
         if len(drop):
             chosen = np.setdiff1d(chosen, np.asarray(list(drop), np.int64), assume_unique=True)
         scores = self._nearest.scores(query, chosen)
@@ -90,7 +91,7 @@ class Approximate:
         return float(np.mean([len(own & set(rows)) / k for own, rows in zip(self._truth, got, strict=True)]))
 
     def _found(self, query: Float32[NDArray, " D"], k: int, probes: int) -> Int[NDArray, " K"]:
-        self.probes = probes
+        self.index.nprobe = probes
         return self.best(Wanted.of(query[None]), k)[0]
 
 

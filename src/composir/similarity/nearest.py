@@ -201,13 +201,11 @@ class Nearest:
         Raises:
             ComposirError: One is not a finite number.
         """
-        total = np.zeros(len(rows))
+        total = np.empty(len(rows))
         step = max(1, CHUNK_BYTES // (8 * self.vectors[:1].size or 1))
         for start in range(0, len(rows), step):
             part = _double(self.vectors.take(rows[start : start + step], axis=0))
-            for vector, weight in zip(wanted.vectors.astype(np.float64), wanted.weights, strict=True):
-                # One product of two vectors each: how a row is summed depends on nothing but its width.
-                total[start : start + step] += weight * np.vecdot(part, vector).max(axis=1)
+            total[start : start + step] = _weighed(part, wanted)
         if not np.isfinite(total).all():
             raise ComposirError("a score is not a number: the embedding of a query or of a gallery image is broken")
         return total
@@ -284,6 +282,17 @@ def reaching(
         least = float(np.partition(quick[found], len(found) - k)[len(found) - k])
         found = found[_from(quick[found], least - 2 * error)]
     return found
+
+
+def _weighed(rows: Float64[NDArray, "R T D"], wanted: Wanted) -> Float64[NDArray, " R"]:
+    """The score of each; how a row is summed depends on nothing but its shape."""
+    vectors, weights = wanted.vectors.astype(np.float64), wanted.weights.tolist()
+    if rows.shape[1] == 1 and weights == [1.0]:
+        return np.vecdot(rows[:, 0], vectors[0])
+    total = np.zeros(len(rows))
+    for vector, weight in zip(vectors, weights, strict=True):
+        total += weight * np.vecdot(rows, vector).max(axis=1)
+    return total
 
 
 def _double(rows: Float16[NDArray, "R T D"]) -> Float64[NDArray, "R T D"]:
