@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import statistics
 import time
@@ -24,6 +25,8 @@ from composir.similarity.nearest import Wanted
 
 ROUNDS = 4  # forwards and backwards in turns, so that a machine that slows down slows all down
 REST = 0.3  # seconds before each turn: the threads of the system before go on spinning for a while
+TURN, MORE = 0.2, 1000  # seconds a turn takes at least, as far as so many further queries last: of a few quick ones
+# alone, whatever else the machine does for a moment is most of what would be seen
 CUTS = (10, 50)
 SHARE = 0.01  # of the gallery that passes the filter
 STATM = Path("/proc/self/statm")
@@ -82,7 +85,7 @@ def measure(
         n: Vectors.
         dim: Their width.
         k: Answers asked for.
-        count: Queries.
+        count: Queries whose answers are checked; systems that are quick are timed with further ones.
         seed: Of vectors and queries.
         systems: Names; none for all. The first is the baseline of the ratios.
         tell: Told what is being done.
@@ -95,7 +98,7 @@ def measure(
     kinds = chosen(list(systems))
     tell(f"drawing {n:,} vectors of width {dim}")
     rows = mixture(n, dim, seed)
-    asked = queries(rows, count, seed)
+    asked, more = queries(rows, count, seed), queries(rows, MORE, seed + 1)
     truth = _truth(rows, asked, max(k, *CUTS))
     built: dict[str, tuple[System, float, float | None]] = {}
     times: dict[str, list[list[float]]] = {name: [] for name in kinds}
@@ -107,7 +110,7 @@ def measure(
         for number in range(ROUNDS):
             for name in list(built)[:: -1 if number % 2 else 1]:
                 tell(f"round {number + 1} of {ROUNDS}: {name}")
-                seconds, found[name] = _timed(built[name][0], asked, k)
+                seconds, found[name] = _timed(built[name][0], asked, more, k)
                 times[name].append(seconds)
     finally:
         for system, *_ in built.values():
@@ -159,16 +162,21 @@ def _resident() -> int | None:
     return int(STATM.read_text().split()[1]) * PAGE if STATM.exists() else None
 
 
-def _timed(system: System, asked: Float32[NDArray, "Q D"], k: int) -> tuple[list[float], list[list[int]]]:
+def _timed(
+    system: System, asked: Float32[NDArray, "Q D"], more: Float32[NDArray, "M D"], k: int
+) -> tuple[list[float], list[list[int]]]:
     time.sleep(REST)
     system.search(asked[0], k)
-    seconds, found = [], []
-    for query in asked:
+    seconds, found, spent = [], [], 0.0
+    for number, query in enumerate(itertools.chain(asked, more)):
+        if number >= len(asked) and spent >= TURN:
+            break
         start = time.perf_counter()
         rows = system.search(query, k)
         seconds.append(time.perf_counter() - start)
+        spent += seconds[-1]
         found.append(rows.tolist())
-    return seconds, found
+    return seconds, found[: len(asked)]
 
 
 def _row(
