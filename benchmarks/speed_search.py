@@ -4,8 +4,8 @@ python benchmarks/speed_search.py [--n 1000000] [--small 100000] [--rounds 7] [-
 
 Searches are those of `composir bench search`: a seeded mixture of clusters, queries one by one, every system in turn
 forwards and backwards in one process, 32 queries and more until 0.2 s have passed, recall of the 32 against scores in
-double precision. Beside numpy, torch, faiss and LanceDB
-at --n vectors of width 256, and again at --small; and at --n of width 512, beside numpy alone.
+double precision. Beside numpy, torch, faiss and LanceDB at --n vectors of width 256, and again at --small; and at --n
+of width 512, beside numpy alone.
 
 The gallery of --n pictures is written as `composir index` would, vectors drawn, with what is kept for opening (in
 --work, made anew if it is not there; takes 2 GB at a million). "Open and warm" is a process of its own that has loaded
