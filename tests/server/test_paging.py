@@ -59,7 +59,7 @@ def test_ten_pages_of_a_search_in_part_are_the_best_of_the_exact_one(added):
     vectors = unit(rng, 5000)
     shelf = shelf_of(vectors)
     searcher = Approximate(shelf.base.nearest)
-    searcher.probes = 1  # so that much is missed
+    searcher.index.nprobe = 1  # so that much is missed
     if added:
         shelf = replace(shelf, added=shelf_of(unit(rng, added), first=1).base)
     for _ in range(5):
@@ -83,7 +83,7 @@ def test_what_is_added_meanwhile_moves_nothing(partial):
     after = replace(before, added=shelf_of(unit(rng, 200), first=1).base)
     searcher = Approximate(before.base.nearest) if partial else before.base.nearest
     if partial:
-        searcher.probes = 1
+        searcher.index.nprobe = 1
     wanted, shown, mark = Wanted.of(unit(rng, 1).astype(np.float32)), [], TOP
     for number in range(60):
         shelf = before if number < 3 else after
