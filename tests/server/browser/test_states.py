@@ -97,8 +97,9 @@ def test_results_begin_anew_once_the_gallery_is_another(visit):
     one.page.wait_for_selector(".end .message")
     assert [("cursor" in body) for body in one.bodies()] == [False, True, False, True]
     one.page.unroute("**/v1/search")
-    one.page.get_by_role("button", name="Begin anew").click()
-    one.until("document.querySelector('.end .message') === null")
+    again = one.search(one.page.get_by_role("button", name="Begin anew").click)
+    assert again["cursor"]
+    one.page.wait_for_timeout(300)  # it is drawn, and what is shown begins at its top again
     one.page.mouse.wheel(0, 20_000)
     one.until("document.querySelectorAll('.card:not(.skeleton)').length > 24")
 
