@@ -75,7 +75,16 @@ def fuzz(url: str, folder: Path, seconds: str, *arguments: str) -> None:
     assert program.is_file(), f"there is no {program}; install the dev extra: pip install -e '.[dev]'"
     line = [program, "--config-file", config, "run", f"{url}/openapi.json", "--url", url, "--checks", "all"]
     line += ["--max-time", seconds, *arguments]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=folder, timeout=float(seconds) + 600)
+    hooks = {"SCHEMATHESIS_HOOKS": "schemathesis_hooks", "PYTHONPATH": str(CONFIG.parent)}
+    done = subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, **hooks},
+        timeout=float(seconds) + 600,
+    )
     told = done.stdout[-20000:] + done.stderr[-2000:]
     assert done.returncode == 0, told
     for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):

@@ -111,8 +111,9 @@ def read_tensors(source: Path) -> dict[str, Tensor]:
             return load_file(source)
         content: Any = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle and safetensors raise many kinds
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ComposirError(f"{source} cannot be read as tensors ({reason}); fetch it again") from error
+        # torch's own words propose to run the code that such a file may hold.
+        told = "it is no .safetensors file and no .pth file of tensors alone, or it is cut off"
+        raise ComposirError(f"{source} cannot be read as tensors: {told}; fetch it again") from error
     sets = [found for found in [content, *(content.values() if isinstance(content, Mapping) else ())] if _named(found)]
     if len(sets) != 1:
         raise ComposirError(f"{source} holds {len(sets)} sets of named tensors; one is needed")
