@@ -24,7 +24,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Int
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from composir.datasets.base import Dataset
@@ -32,6 +31,7 @@ from composir.datasets.files import FileDataset
 from composir.errors import ComposirError
 from composir.loading import Batch, Failure, pixel_batches
 from composir.methods.base import Frozen
+from composir.tensors import save_file
 
 PART_BYTES = 256 * 2**20
 HASH_BYTES = 16

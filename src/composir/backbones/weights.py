@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import PreTrainedConfig
 from transformers.utils import logging as transformers_logging
 
 from composir.errors import ComposirError
+from composir.tensors import save_file
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def save(
     Raises:
         ComposirError: An argument or a score that JSON does not have.
     """
-    from safetensors.torch import save_file
+    from composir.tensors import save_file
 
     state = method.state_dict()
     mine = {name: tensor.detach() for name, tensor in state.items() if held(method, name)}

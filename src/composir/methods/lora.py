@@ -15,11 +15,12 @@ from typing import Any, Literal, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from composir.backbones.base import Backbone, Source
 from composir.errors import ComposirError
+from composir.tensors import save_file
 
 Tower = Literal["image", "text"]
 

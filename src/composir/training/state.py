@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from composir.checkpoint.origin import held
 from composir.checkpoint.weights import listed
 from composir.errors import ComposirError
 from composir.methods.base import Method
+from composir.tensors import save_file
 from composir.training.chance import of_all, put_back, snapshot
 from composir.training.fit import fit
 
