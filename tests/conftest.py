@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import ipaddress
+import json
 import os
 import random
 import shutil
@@ -138,6 +139,25 @@ def pictures(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> tuple[Path, str]:
+    """A set in plain files with captions, and the name of the one training picture in it that is cut off."""
+    from composir.datasets import load_dataset
+
+    root = tmp_path / "set"
+    (root / "images").mkdir(parents=True)
+    drawn = load_dataset("wardrobe", train=24, val=6, test=6)
+    for split in ("train", "val"):
+        pairs = drawn.pairs(split)
+        for pair in pairs:
+            drawn.image(pair.image).save(root / "images" / f"{pair.image}.png")
+        lines = [json.dumps({"image": pair.image, "captions": pair.captions}) for pair in pairs]
+        (root / f"pairs.{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    bad = root / "images" / f"{drawn.pairs('train')[3].image}.png"
+    bad.write_bytes(bad.read_bytes()[:300])
+    return root, bad.stem
 
 
 @pytest.fixture

@@ -350,23 +350,6 @@ def test_a_state_without_notes_is_refused_by_name(load, tmp_path):
         run(config, tmp_path / "out", say=quiet, resume=True)
 
 
-@pytest.fixture
-def damaged(tmp_path):
-    """A set in plain files with captions, one of whose training pictures is cut off."""
-    root = tmp_path / "set"
-    (root / "images").mkdir(parents=True)
-    drawn = load_dataset("wardrobe", train=24, val=6, test=6)
-    for split in ("train", "val"):
-        pairs = drawn.pairs(split)
-        for pair in pairs:
-            drawn.image(pair.image).save(root / "images" / f"{pair.image}.png")
-        lines = [json.dumps({"image": pair.image, "captions": pair.captions}) for pair in pairs]
-        (root / f"pairs.{split}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    bad = root / "images" / f"{drawn.pairs('train')[3].image}.png"
-    bad.write_bytes(bad.read_bytes()[:300])
-    return root, bad.stem
-
-
 def test_a_corrupt_picture_stops_the_run_and_is_named(load, recipe, tmp_path, damaged):
     root, bad = damaged
     text = f'[data]\nname = "jsonl"\nroot = "{root}"\n'
