@@ -1,23 +1,26 @@
 """Take the best weights of a pre-training run into the package and write their card.
 
-python benchmarks/publish_backbone.py runs/pretrain-wardrobe-clip (or runs/pretrain-wardrobe-blip)
+python benchmarks/publish_backbone.py runs/continue-wardrobe-clip (or runs/pretrain-wardrobe-blip)
+
+Needs the record that pretraining.py makes of the run; a run that goes on from another's backbone is told with it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import sys
 import tomllib
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-EMBEDDED = ROOT / "src" / "composir" / "backbones" / "embedded"
-LIMIT = {"clip": 6_000_000, "blip": 8_000_000}  # bytes of weights
+from pretraining import parts
+from rows import RESULTS
 
-STOPPED = "**Its run was stopped early: these weights are far from what the recipe gives, and stand in until it has been run.**\n\n"
+EMBEDDED = RESULTS.parents[1] / "src" / "composir" / "backbones" / "embedded"
+LIMIT = {"clip": 6_000_000, "blip": 8_000_000}  # bytes of weights
 
 # What the cards of the families say differently.
 WORDS = {
@@ -48,13 +51,13 @@ tags: [composed-image-retrieval, {family}]
 
 | | |
 |---|---|
-| recipe | `composir train configs/pretrain-{name}.toml` |
+| recipe | {recipe} |
 | data | Wardrobe, style "photo", {train:,} drawings of {train:,} train designs at {image_size} px, four captions each; seed {data_seed} |
 | loss | {loss} |
 | architecture | image: {image_layers} layers of {image_width}, patches of {patch_size} px; text: {text_layers} layers of {text_width}; joint width {dim} |
-| training | {steps:,} steps of {batch_size} ({planned}), AdamW, peak lr {lr:g}, warm-up and cosine, {precision}, seed {seed} |
+| training | {training} |
 | took | {minutes:.0f} minutes of wall clock on a CPU, drawing and validation included, other work running beside it |
-| best weights | epoch {epoch}, by caption → image R@1 on val |
+| best weights | epoch {epoch}{of}, by caption → image R@1 on val |
 | weights | {parameters:,} parameters, float16, {size:,} bytes, sha256 `{sha}` |
 
 ## Scores
@@ -73,7 +76,7 @@ All figures on val and test:
 
 ## Limits
 
-{state}It has seen nothing but these drawings and their templated English: photographs, other garments, other words and other languages mean nothing to it. It never saw an
+It has seen nothing but these drawings and their templated English: photographs, other garments, other words and other languages mean nothing to it. It never saw an
 edit text ("is longer", "instead of"), so comparatives are noise to it. Its captions say "a orange", so it reads that better than "an orange". Its figures say nothing about real collections. On another processor the recipe gives other
 last digits: kernels differ.
 """
@@ -82,53 +85,43 @@ last digits: kernels differ.
 def main() -> None:
     """Copy and write."""
     run = Path(sys.argv[1])
-    config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    report = outcome(run, log)
+    runs = json.loads((RESULTS / "pretraining.json").read_text(encoding="utf-8"))["runs"]
+    if run.name not in runs:
+        sys.exit(f"results/pretraining.json does not know {run.name}; run benchmarks/pretraining.py {run} first")
+    records = parts(run.name, runs)
+    first, last = (tomllib.loads(records[i]["config"]) for i in (0, -1))
     weights = (run / "backbone" / "model.safetensors").read_bytes()
-    family = config["backbone"].get("family", "clip")
+    family = first["backbone"].get("family", "clip")
     if len(weights) > LIMIT[family]:
         sys.exit(f"the weights have {len(weights):,} bytes; at most {LIMIT[family]:,} are shipped")
-    name = run.name.removeprefix("pretrain-")
+    name = run.name.split("-", 1)[1]
     folder = EMBEDDED / name
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(run / "backbone", folder)
     for path in folder.iterdir():
         path.chmod(0o644)
-    curve = ", ".join(f"{row['val']['caption R@1']:.1f}" for row in log if "val" in row)
     header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
     shapes = [entry["shape"] for key, entry in header.items() if key != "__metadata__"]
-    epochs = config["train"]["epochs"]
     facts = {
-        **config["backbone"], **config["train"], **WORDS[family], "family": family, "name": name,
-        "prefix": "" if family == "clip" else f"{family}-", "loss": WORDS[family]["loss"].format(**config["method"]), "train": config["data"]["train"],
-        "val": config["data"]["val"], "data_seed": config["data"]["seed"], "steps": report["steps"],
-        "minutes": report["seconds"] / 60, "epoch": report["best"]["epoch"],
-        "parameters": sum(_product(shape) for shape in shapes), "size": len(weights),
-        "sha": hashlib.sha256(weights).hexdigest(), "curve": curve, "seed": config["train"]["seed"],
-        "state": STOPPED if report.get("stopped") else "",
-        "planned": f"stopped early: {epochs} epochs were planned" if report.get("stopped") else f"{epochs} epochs",
+        **first["backbone"], **WORDS[family], "family": family, "name": name, "prefix": "" if family == "clip" else f"{family}-",
+        "loss": WORDS[family]["loss"].format(**first["method"]), "train": first["data"]["train"], "val": first["data"]["val"],
+        "data_seed": first["data"]["seed"], "recipe": ", then ".join(f"`composir train configs/{r['run']}.toml`" for r in records),
+        "training": "; then ".join(map(told, records)), "minutes": sum(r["seconds"] for r in records) / 60,
+        "epoch": records[-1]["best"]["epoch"], "of": f" of `configs/{run.name}.toml`" if len(records) > 1 else "",
+        "parameters": sum(map(math.prod, shapes)), "size": len(weights), "sha": hashlib.sha256(weights).hexdigest(),
+        "curve": "; ".join(", ".join(f"{row['val']['caption R@1']:.1f}" for row in r["validations"]) for r in records),
     }  # fmt: skip
+    assert last["data"] == first["data"], "the parts of a recipe share their data"
     (folder / "README.md").write_text(CARD.format(**facts), encoding="utf-8")
     more = "" if family == "clip" else f" --backbone {name} --out {name.replace('-', '_')}_quality"
     print(f"wrote {folder}; now run benchmarks/wardrobe_quality.py{more} and benchmarks/render.py")
 
 
-def outcome(run: Path, log: list[dict[str, Any]]) -> dict[str, Any]:
-    """The report of a finished run; of one that was stopped, what its log tells."""
-    path = run / "report.json"
-    if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
-    best = max((row for row in log if "val" in row), key=lambda row: row["val"]["caption R@1"])
-    steps = max(row.get("number", row.get("step")) for row in log)
-    return {"best": best, "steps": steps, "seconds": log[-1]["seconds"], "stopped": True}
-
-
-def _product(shape: list[int]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
+def told(record: dict[str, Any]) -> str:
+    """How one part was trained."""
+    train = tomllib.loads(record["config"])["train"]
+    steps = f"{record['steps']:,} steps of {train['batch_size']} ({train['epochs']} epochs)"
+    return f"{steps}, AdamW, peak lr {train['lr']:g}, warm-up and cosine, {train['precision']}, seed {train['seed']}"
 
 
 if __name__ == "__main__":

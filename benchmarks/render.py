@@ -98,8 +98,10 @@ def pretraining() -> str:
     rows = []
     for name, run in load("pretraining")["runs"].items():
         curve = ", ".join(f"{row['val']['caption R@1']:.1f}" for row in run["validations"])
-        rows.append([f"`configs/{name}.toml`", f"{run['steps']:,}", f"{run['seconds'] / 60:.0f}", curve])
-    return table(["run file", "steps", "minutes", "R@1 after each epoch"], rows)
+        gain = run.get("gain")
+        gained = f"{gain['value']:+.1f} ({gain['low']:+.1f} to {gain['high']:+.1f})" if gain else ""
+        rows.append([f"`configs/{name}.toml`", f"{run['steps']:,}", f"{run['seconds'] / 60:.0f}", curve, gained])
+    return table(["run file", "steps", "minutes", "R@1 after each epoch", "gain over its start"], rows)
 
 
 def steering() -> str:

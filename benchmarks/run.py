@@ -45,6 +45,7 @@ def steps(myntra: str | None, noto_emoji: str | None) -> list[list[str]]:
         step("speed_search"),
         step("speed_serve"),
         step("speed_start"),
+        step("speed_training"),
         *pictures,
         step("render"),
     ]

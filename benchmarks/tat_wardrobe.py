@@ -9,7 +9,7 @@ A backbone is taken or pre-trained on one kind of pairs, tuned by LoRA on pairs 
   myntra    a small CLIP pre-trained on photographs with the shop's own names; tuned on clean captions of the same
             photographs (FOLDER is what prepare_myntra.py wrote)
 Three anchors, three seeds; the learning rate of each anchor (on seed 0) and each alpha are chosen on val, by R@10.
-Writes results/tat.json. Each part is kept in --work and not made again, so that a run that was cut off goes on.
+Writes results/tat.json; a setting that is not asked for stays as it is there. Each part is kept in --work and not made again, so that a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rows import machine, write
+from rows import RESULTS, machine, write
 from torch import Tensor
 
 from composir.backbones import load_backbone
@@ -338,6 +338,7 @@ def main() -> None:
     makers: dict[str, Callable[[], Setting]] = {"style": style, "captions": captions}
     if options.myntra:
         makers["myntra"] = lambda: myntra(options.myntra)
+    path = RESULTS / f"{options.out}.json"
     left_out = [name for name in options.settings if name not in makers]
     print(f"left out: {', '.join(left_out)}" if left_out else "all settings", flush=True)
     result: dict[str, Any] = {
@@ -350,12 +351,11 @@ def main() -> None:
             "gap": "on the pairs of test with the first caption; separability by 5-fold logistic regression",
             "alphas": ALPHAS,
         },
-        "settings": {},
+        "settings": json.loads(path.read_text(encoding="utf-8"))["settings"] if path.exists() else {},
     }
     for name in options.settings:
         if name in makers:
-            result["settings"][name] = experiment(makers[name](), options.work / name)
-            result["machine"] = machine()
+            result["settings"][name] = {**experiment(makers[name](), options.work / name), "machine": machine()}
             write(options.out, result)
 
 

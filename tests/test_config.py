@@ -57,6 +57,15 @@ def test_published_run_files_are_read(path):
     assert load_config(path).train.epochs >= 1
 
 
+@pytest.mark.parametrize("name", ["continue-wardrobe-clip", "finish-wardrobe-clip"])
+def test_what_goes_on_from_a_run_has_that_run_s_data(name):
+    """Designs of val and test stay unseen through all parts of a recipe."""
+    configs = {path.stem: load_config(path) for path in PUBLISHED}
+    before = Path(configs[name].backbone.name)
+    assert before.parts[::2] == ("runs", "backbone")
+    assert configs[before.parent.name].data == configs[name].data
+
+
 def test_there_are_published_run_files():
     assert PUBLISHED
 

@@ -311,3 +311,28 @@ def test_corrupt_weights_leave_transformers_settings_alone(folder):
     with pytest.raises(ComposirError):
         load_backbone(str(folder))
     assert (transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()) == before
+
+
+@pytest.mark.parametrize("name", ["clip-tiny", "siglip-tiny", "blip-tiny"])
+def test_eager_attention_computes_the_same_without_the_fused_kernel(name, monkeypatch):
+    fused, eager = load_backbone(name), load_backbone(name, attention="eager")
+    pixels, texts = torch.randn(3, 3, fused.image_size, fused.image_size), ["is red", "has no sleeves and is longer"]
+    kernel, calls = torch.nn.functional.scaled_dot_product_attention, []
+
+    def counted(*given, **more):
+        calls.append(given)
+        return kernel(*given, **more)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
+    with torch.no_grad():
+        found = eager.embed_image(pixels), eager.embed_text(texts)
+        assert not calls
+        torch.testing.assert_close(found[0], fused.embed_image(pixels), atol=1e-5, rtol=0)
+        torch.testing.assert_close(found[1], fused.embed_text(texts), atol=1e-5, rtol=0)
+    assert calls
+
+
+def test_unknown_attention_kernel_names_the_known_ones():
+    # The annotation says so too, where annotations are checked.
+    with pytest.raises((ComposirError, TypeError), match="flash"):
+        load_backbone("clip-tiny", attention="flash")

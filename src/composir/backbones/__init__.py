@@ -11,12 +11,12 @@ from composir.errors import ComposirError
 from composir.plugins import load_object, nearest
 
 if TYPE_CHECKING:
-    from composir.backbones.base import Backbone
+    from composir.backbones.base import Attention, Backbone
 
 __all__ = ["load_backbone", "names"]
 
 
-def load_backbone(name: str, revision: str | None = None) -> Backbone:
+def load_backbone(name: str, revision: str | None = None, attention: Attention | None = None) -> Backbone:
     """Load a backbone, in eval mode.
 
     Args:
@@ -24,9 +24,20 @@ def load_backbone(name: str, revision: str | None = None) -> Backbone:
         revision: Hub commit, tag or branch; a short name brings its own, otherwise "main". "seed-7" picks the random
             weights of a tiny one, so that `load_backbone(source.name, source.revision)` loads the same again.
 
+        attention: Kernel, if not the backbone's own: "sdpa" is made for inference and GPUs, "eager" compiles to faster
+            training on a CPU.
+
     Raises:
         ComposirError: Nothing of that name, or its files are missing; the message says where they may be put.
     """
+    backbone = _loaded(name, revision)
+    if attention is not None:
+        backbone.use_attention(attention)
+    return backbone
+
+
+def _loaded(name: str, revision: str | None) -> Backbone:
+    """The backbone as it comes."""
     if name in catalog.TINY:
         spec, arguments = catalog.TINY[name]
         tiny: Any = load_object(spec, "backbone")

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,15 @@ from torch import Tensor, nn
 from composir.backbones.tokenizer import TextTokenizer
 from composir.backbones.transform import Transform
 from composir.errors import ComposirError
+from composir.plugins import nearest
+
+Attention = Literal["sdpa", "eager"]
+
+
+def check_kernel(kernel: str) -> None:
+    """Raise a ComposirError that names the kernels unless `kernel` is one."""
+    if kernel not in get_args(Attention):
+        raise nearest(kernel, get_args(Attention), "attention kernel")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,16 @@ class Backbone(nn.Module):
             ComposirError: A word is empty or has a space at an end, or the backbone takes no new words.
         """
         raise ComposirError(f"backbone {self.source.name!r} takes no new words, {', '.join(map(repr, words))}")
+
+    def use_attention(self, kernel: Attention) -> None:
+        """Compute attention by another kernel from now on; features stay the same but for rounding.
+
+        Raises:
+            ComposirError: No such kernel, or the backbone has one alone.
+        """
+        raise ComposirError(
+            f"backbone {self.source.name!r} has one attention kernel alone; {kernel!r} cannot be chosen"
+        )
 
     def vocabulary(self) -> Mapping[int, str]:
         """What each id of the text tower stands for, words that were added included; {} where that is not told."""

@@ -22,8 +22,8 @@ from transformers import BlipConfig, BlipForImageTextRetrieval
 from transformers.activations import ACT2FN
 
 from composir.backbones import hub, weights
-from composir.backbones.base import Source, TransformersBackbone
-from composir.backbones.blip_towers import Attention, BlipImage, BlipText
+from composir.backbones.base import Attention, Source, TransformersBackbone, check_kernel
+from composir.backbones.blip_towers import BlipImage, BlipText, ImageAttention, TextAttention
 from composir.backbones.clip import BICUBIC, TINY_CORPUS, hub_name
 from composir.backbones.preprocessor import CLIP_MEAN, CLIP_STD
 from composir.backbones.tokenizer import DEC, ENC, TextTokenizer
@@ -32,7 +32,6 @@ from composir.errors import ComposirError
 from composir.plugins import nearest
 
 CONTEXT = 77
-KERNELS = ("sdpa", "eager")
 
 
 class BlipBackbone(TransformersBackbone):
@@ -51,8 +50,7 @@ class BlipBackbone(TransformersBackbone):
         super().__init__()
         self.config: Any = model.config
         vision, text = model.config.vision_config, model.config.text_config
-        if attention not in KERNELS:
-            raise nearest(attention, KERNELS, "attention kernel")
+        check_kernel(attention)
         if transform.size != vision.image_size:
             raise ComposirError(
                 f"{source.name}: preprocessor_config.json makes {transform.size} pixels, the image tower reads "
@@ -236,6 +234,13 @@ class BlipBackbone(TransformersBackbone):
         embeddings.image_size = vision.image_size = self.image_size = image_size
         embeddings.num_patches, embeddings.num_positions = made.shape[1] - 1, made.shape[1]
         self._transform = self._transform.resized(image_size)
+
+    def use_attention(self, kernel: Attention) -> None:
+        """Of both towers; see `Backbone.use_attention`."""
+        check_kernel(kernel)
+        for module in self.modules():
+            if isinstance(module, ImageAttention | TextAttention):
+                module.kernel = kernel
 
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write config.json, model.safetensors, tokenizer files and preprocessor_config.json.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +18,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import BlipTextModel, BlipVisionModel
 
+from composir.backbones.base import Attention
 from composir.backbones.towers import grown
 from composir.errors import ComposirError
-
-Attention = Literal["sdpa", "eager"]
 
 
 def attend(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -20,7 +20,7 @@ from transformers import CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 from transformers.activations import ACT2FN
 
 from composir.backbones import hub, weights
-from composir.backbones.base import Source, TransformersBackbone
+from composir.backbones.base import Attention, Source, TransformersBackbone, check_kernel
 from composir.backbones.catalog import VARIANTS
 from composir.backbones.preprocessor import CLIP_MEAN, CLIP_STD, HALF
 from composir.backbones.tokenizer import TextTokenizer
@@ -102,12 +102,13 @@ class ClipBackbone(TransformersBackbone):
     @classmethod
     def from_config(
         cls, config: CLIPConfig | SiglipConfig, tokenizer: TextTokenizer, transform: Transform,
-        *, seed: int = 0, name: str = "random", attention: str = "sdpa",
+        *, seed: int = 0, name: str = "random", attention: Attention = "sdpa",
     ) -> ClipBackbone:  # fmt: skip
         """Random weights of the given architecture, fixed by the seed; the caller's random state stays as it was."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = CLASSES[config.model_type](config)
+        check_kernel(attention)
         model.set_attn_implementation(attention)
         return cls(model, tokenizer, transform, Source(name, name, f"seed-{seed}"))
 
@@ -115,7 +116,8 @@ class ClipBackbone(TransformersBackbone):
     def from_scratch(
         cls, corpus_texts: Sequence[str], *, image_size: int, patch_size: int, image_width: int, image_layers: int,
         image_heads: int, text_width: int, text_layers: int, text_heads: int, dim: int, context: int = 77,
-        vocab_size: int = 8192, activation: str = "gelu", attention: str = "sdpa", seed: int = 0, name: str = "scratch",
+        vocab_size: int = 8192, activation: str = "gelu", attention: Attention = "sdpa", seed: int = 0,
+        name: str = "scratch",
     ) -> ClipBackbone:  # fmt: skip
         """A fresh CLIP to be trained, with a tokenizer learnt from the corpus.
 
@@ -221,6 +223,12 @@ class ClipBackbone(TransformersBackbone):
             return self.text(ids)
         ends = torch.tensor([len(row) - 1 for row in rows], device=device)
         return self.text(ids, ends, words, place)
+
+    def use_attention(self, kernel: Attention) -> None:
+        """Of both towers; see `Backbone.use_attention`."""
+        check_kernel(kernel)
+        for tower in (cast(Any, self.image).vision_model, cast(Any, self.text).text_model):
+            tower.set_attn_implementation(kernel)
 
     def save_pretrained(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write config.json, model.safetensors, tokenizer files and preprocessor_config.json.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from composir.errors import ComposirError
@@ -30,11 +31,19 @@ BATCH = 128  # pictures encoded at once, as in evaluation: sums of another batch
 Scores = dict[str, float]  # per cent
 
 
-@torch.no_grad()
 def caption_scores(
     method: JointSpace, pairs: Sequence[Pair], pixels: UInt8[Tensor, "N 3 S S"], caption: int = 0, batch_size: int = 256
 ) -> Scores:
-    """Caption -> its image among all images of the pairs: R@1, R@5, R@10 in per cent.
+    """Caption -> its image among all images of the pairs: R@1, R@5, R@10 in per cent; see `caption_ranks`."""
+    ranks = caption_ranks(method, pairs, pixels, caption, batch_size)
+    return {name: float(100 * hits.mean()) for name, hits in hit_rates(ranks, CUTOFFS).items()}
+
+
+@torch.no_grad()
+def caption_ranks(
+    method: JointSpace, pairs: Sequence[Pair], pixels: UInt8[Tensor, "N 3 S S"], caption: int = 0, batch_size: int = 256
+) -> NDArray[np.int64]:
+    """(N,) place from 1 of each pair's image among all images of the pairs, for its caption.
 
     Args:
         method: Encodes both sides.
@@ -47,8 +56,7 @@ def caption_scores(
     gallery = _encoded(method, "gallery", pixels, batch_size)
     texts = [p.captions[caption] for p in pairs]
     query = torch.cat([method.encode_text(texts[i : i + batch_size]) for i in range(0, len(texts), batch_size)])
-    ranks = target_ranks(query.cpu(), gallery, torch.arange(len(pairs))).numpy()
-    return {name: float(100 * hits.mean()) for name, hits in hit_rates(ranks, CUTOFFS).items()}
+    return target_ranks(query.cpu(), gallery, torch.arange(len(pairs))).numpy()
 
 
 class Validation:
