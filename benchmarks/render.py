@@ -79,17 +79,19 @@ def concepts() -> str:
 def trial() -> str:
     """The trial on the prototype, its recipe on these drawings, and the embedded backbone; on test."""
     results = [load("wardrobe_trial_quality"), load("wardrobe_quality")]
+    prototype = dict(results[1]["trial_on_the_prototype"])
+    before = prototype.pop("caption to image, partial captions")
     rows = []
-    for name, before in results[1]["trial_on_the_prototype"].items():
-        shown = [before]
-        for quality in results:
-            methods = quality["tasks"]["test families"]["methods"]
-            partial = quality["caption_to_image"]["test"]["each attribute told with probability 0.5"]
-            shown.append({k: v["value"] for k, v in methods[name].items()} if name in methods else partial)
+    told = "each attribute told with probability"  # the prototype's captions told each with a probability of its own
+    for form in (f"{told} 0.5 to 0.9", f"{told} 0.7", f"{told} 0.5", "full"):
+        own = [quality["caption_to_image"]["test"].get(form) for quality in results]
+        scores = [before if form.endswith("0.9") else None, *own]
+        cells = (" / ".join(f"{row[k]:.1f}" for k in before) if row else "–" for row in scores)
+        rows.append([f"caption to image, {form}", " / ".join(before), *cells])
+    for name, before in prototype.items():
+        methods = [quality["tasks"]["test families"]["methods"][name] for quality in results]
+        shown = [before, *({k: v["value"] for k, v in own.items()} for own in methods)]
         rows.append([name, " / ".join(before), *(" / ".join(f"{row[k]:.1f}" for k in before) for row in shown)])
-    full = [quality["caption_to_image"]["test"]["full"] for quality in results]
-    cells = (f"{own['R@1']:.1f} / {own['R@10']:.1f}" for own in full)
-    rows.insert(1, ["caption to image, full captions", "R@1 / R@10", "–", *cells])
     return table(["what", "", "trial on the prototype", "its recipe on these drawings", "wardrobe-clip"], rows)
 
 

@@ -205,6 +205,8 @@ class Engine:
                 raise ComposirError(f"the gallery has no picture {reference}; index its folder again, or check the id")
             if path.is_dir():
                 raise ComposirError(f"{path} is a folder; name one picture in it")
+            if str(reference).startswith(("http://", "https://")):
+                raise ComposirError(f"{reference} is a web address; save the picture to a file and name that")
             raise ComposirError(f"there is no file {path}; check the path")
         try:
             own = file_id(path)

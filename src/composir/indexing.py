@@ -71,7 +71,7 @@ def index_folder(
     *,
     batch_size: int = 32,
     workers: int | None = None,
-    follow_symlinks: bool = False,
+    follow_symlinks: bool | None = None,
     retry_skipped: bool = False,
     verify: bool = False,
     new_root: bool = False,
@@ -88,7 +88,7 @@ def index_folder(
         root: The folder; the one indexed before, or the place it was moved to.
         batch_size: Pictures encoded at once.
         workers: Decoding processes, see `pixel_batches`.
-        follow_symlinks: Go through symbolic links.
+        follow_symlinks: Go through symbolic links; None = as the run before did, and at first no.
         retry_skipped: Try files again that were skipped and have not changed, e.g. after installing HEIC support.
         verify: Check every stored vector first and encode damaged ones again.
         new_root: Allow another folder although the one indexed before still exists.
@@ -108,6 +108,7 @@ def index_folder(
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
+        follow_symlinks = gallery.manifest.follow_symlinks if follow_symlinks is None else follow_symlinks
         _remember(gallery, method, follow_symlinks)
         fresh_metadata = _changed_metadata(gallery, described, drop_metadata)
         if verify:
@@ -124,6 +125,16 @@ def index_folder(
         _keep_books(gallery, report)
         Shelf.keep(gallery)
     return report
+
+
+def check_metadata(root: Path, given: Path | None = None, *, drop: bool = False) -> None:
+    """Raise what `index_folder` would raise of the metadata, for who has no gallery yet and would be left an empty one.
+
+    Raises:
+        DataError: As `index_folder`.
+    """
+    if (path := _described(root, given, drop)) is not None:
+        read_metadata(path)
 
 
 def _described(root: Path, given: Path | None, drop: bool) -> Path | None:

@@ -164,6 +164,18 @@ def test_cached_but_other_revision_is_missing(offline, saved):
         load_backbone("org/repo@v2")
 
 
+def test_who_switched_the_hub_off_is_told_to_switch_it_on(offline, monkeypatch):
+    remedy = r"[^.]\. Looked for .* Remedy: unset HF_HUB_OFFLINE and connect once; or set HF_HOME"
+    with pytest.raises(ComposirError, match=remedy):
+        load_backbone("org/repo")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda *_, **__: (_ for _ in ()).throw(OSError("no route"))
+    )
+    with pytest.raises(ComposirError, match=r"no route\. Looked for .* Remedy: connect once; or set HF_HOME"):
+        load_backbone("org/repo")
+
+
 @pytest.mark.parametrize("name", [*hub.FILES, "model.safetensors"])
 def test_half_a_cached_copy_is_not_used(name, offline, saved):
     cached(offline, saved, "org/repo")

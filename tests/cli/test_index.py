@@ -86,7 +86,8 @@ def test_the_report_as_json(cli, pictures, tmp_path):
     (root / "bad.png").write_text("text")
     report = json.loads(cli("index", root, "--gallery", tmp_path / "g", *TINY, "--json").out)
     assert report["files"] == 4 == report["images"] + report["copies"] + len(report["skipped"])
-    assert report["skipped"] == [{"path": "bad.png", "reason": "not an image", "detail": ""}]
+    told = "the content is of no known kind; JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC are read"
+    assert report["skipped"] == [{"path": "bad.png", "reason": "not an image", "detail": told}]
     assert {
         "unchanged",
         "added",
@@ -325,3 +326,27 @@ def marked_processes(mark: str) -> list[str]:
             break
         time.sleep(0.1)
     return found
+
+
+@pytest.mark.parametrize(("name", "content"), [("nofile.csv", None), ("bad.jpg", "x"), ("bad.csv", "price\n3\n")])
+def test_metadata_that_cannot_be_read_leaves_no_gallery(cli, pictures, tmp_path, name, content):
+    if content:
+        (tmp_path / name).write_text(content)
+    done = cli("index", pictures(2), "--gallery", tmp_path / "g", *TINY, "--metadata", tmp_path / name)
+    assert done.code == 1
+    assert name in done.err
+    assert not (tmp_path / "g").exists()
+
+
+def test_links_are_followed_as_in_the_run_before(cli, pictures, tmp_path):
+    root = pictures(2)
+    (tmp_path / "more").mkdir()
+    (root / "000.png").rename(tmp_path / "more" / "far.png")
+    (root / "link").symlink_to(tmp_path / "more")
+    made = ("index", root, "--gallery", tmp_path / "g")
+    assert "1 symbolic links were not followed" in cli(*made, *TINY).out
+    assert "2 files = 2 pictures" in cli(*made, "--follow-symlinks").out
+    assert "2 files = 2 pictures" in cli(*made).out
+    assert "2 files = 2 pictures" in cli(*made, *TINY, "--beside").out
+    assert "1 removed" in cli(*made, "--no-follow-symlinks").out
+    assert "1 files = 1 pictures" in cli(*made).out

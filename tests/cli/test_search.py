@@ -140,3 +140,26 @@ def test_names_of_any_script_travel_through_json(cli, pictures, tmp_path):
     assert cli("index", root, "--gallery", tmp_path / "g", "--backbone", "clip-tiny", "--workers", 0).code == 0
     answer = hits(cli("search", "--gallery", tmp_path / "g", "--image", root / "b.png", "--json"))
     assert [hit["path"] for hit in answer] == ["日本 'é\n👗.png"]
+
+
+def test_a_path_with_a_tab_stays_one_field(cli, pictures, tmp_path):
+    root = pictures(3)
+    (root / "000.png").rename(root / "a\tb\\c\nd.png")
+    cli("index", root, "--gallery", tmp_path / "g", "--method", "image-only", "--backbone", "clip-tiny")
+    lines = cli("search", "--gallery", tmp_path / "g", "--image", root / "001.png").out.splitlines()
+    fields = [line.split("\t") for line in lines]
+    assert {len(field) for field in fields} == {4}
+    assert {field[2] for field in fields} == {r"a\tb\\c\nd.png", "002.png"}
+
+
+def test_the_end_of_a_text_that_is_not_read_is_told(cli, gallery):
+    read = "red " * 25  # three tokens each in this vocabulary; 77 places, of which one opens and one closes
+    assert cli("search", "--gallery", gallery, "--text", read).err == ""
+    told = cli("search", "--gallery", gallery, "--text", f"{read} dress, LONG").err
+    assert told == "the text is too long for backbone clip-tiny, which does not read its end: 'dress, LONG'\n"
+
+
+def test_an_address_is_no_file(cli, gallery):
+    done = cli("search", "--gallery", gallery, "--image", "https://shop.example/dress.jpg", "--text", "is red")
+    assert done.code == 1
+    assert "https://shop.example/dress.jpg is a web address; save the picture to a file and name that" in done.err

@@ -141,6 +141,14 @@ def test_sizes_outside_the_limits_are_refused(size):
         draw(PLAIN, 0, size)
 
 
+def test_what_cannot_be_drawn_is_refused_when_the_set_is_made():
+    with pytest.raises(ComposirError, match=r"image size 32 is outside 64\.\.512 px"):
+        Wardrobe(train=6, val=6, test=6, image_size=32)
+    # The annotation says so too, where annotations are checked.
+    with pytest.raises((ComposirError, TypeError), match="oil"):
+        Wardrobe(train=6, val=6, test=6, style="oil")
+
+
 @pytest.mark.parametrize("style", STYLES)
 def test_equal_seeds_give_equal_pictures_and_others_do_not(style):
     first, again, other = (np.asarray(draw(PLAIN, seed, 64, style), int) for seed in ("a", "a", "b"))

@@ -1,6 +1,7 @@
 """The store: created whole or not at all, read back exactly, damage noticed, one writer, few files."""
 
 import json
+import shutil
 import zlib
 from dataclasses import replace
 
@@ -181,6 +182,13 @@ def test_a_damaged_manifest_is_named(gallery, text):
     (gallery.place.path / "gallery.json").write_text(text)
     with pytest.raises(GalleryError, match="is damaged"):
         Gallery.open(gallery.place)
+
+
+def test_a_missing_table_does_not_blame_the_manifest(gallery):
+    shutil.rmtree(gallery.place.path / "files.lance")
+    with pytest.raises(GalleryError, match=r"is damaged \(.*files.*\); remove it and index again") as told:
+        Gallery.open(gallery.place)
+    assert "gallery.json" not in str(told.value)
 
 
 def test_a_newer_format_is_refused(gallery):

@@ -102,6 +102,10 @@ class Backbone(nn.Module):
             f"backbone {self.source.name!r} has one attention kernel alone; {kernel!r} cannot be chosen"
         )
 
+    def unread(self, text: str) -> str:  # noqa: ARG002  (for who overrides it)
+        """The end of a text that is too long for the text tower, which is cut; "" where all of it is read."""
+        return ""
+
     def vocabulary(self) -> Mapping[int, str]:
         """What each id of the text tower stands for, words that were added included; {} where that is not told."""
         return {}
@@ -166,6 +170,10 @@ class TransformersBackbone(Backbone):
         text = cast("_TextTower", self.text)
         text.grow(self.tokenizer.add_words(words))
         self.config.text_config.vocab_size = text.words.num_embeddings
+
+    def unread(self, text: str) -> str:
+        """Told by the tokenizer."""
+        return self.tokenizer.unread(text)
 
     def vocabulary(self) -> Mapping[int, str]:
         """Of the tokenizer, by id."""

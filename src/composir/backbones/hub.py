@@ -85,10 +85,11 @@ def _download(repo: str, revision: str) -> Path:
         missing = _missing(present)
         folder = "" if missing else snapshot_download(repo, revision=revision, allow_patterns=PATTERNS)
     except Exception as error:  # hub, network and disk have no common base class, and it changes between versions
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        connect = "unset HF_HUB_OFFLINE and connect once" if constants.HF_HUB_OFFLINE else "connect once"
         raise ComposirError(
             f"backbone {repo!r} at revision {revision!r} cannot be had: {reason}. Looked for {WANTED} in the Hugging "
-            f"Face cache {constants.HF_HUB_CACHE} and on {constants.ENDPOINT}. Remedy: connect once; or set HF_HOME to "
+            f"Face cache {constants.HF_HUB_CACHE} and on {constants.ENDPOINT}. Remedy: {connect}; or set HF_HOME to "
             "a folder whose cache holds it; or put these files into a folder and give that folder instead of the name"
         ) from None
     if missing:

@@ -184,10 +184,8 @@ class TextTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Ids of each text, without special tokens, uncut."""
-        if str(self.config.get("tokenizer_class", "")).startswith("SiglipTokenizer"):
-            # SigLIP was trained on text without punctuation; its tokenizer.json leaves "/", "<" and ">" in.
-            texts = [text.lower().translate(NO_PUNCTUATION) for text in texts]
-        return [encoding.ids for encoding in self.core.encode_batch(list(texts), add_special_tokens=False)]
+        texts = [self._normal(text) for text in texts]
+        return [encoding.ids for encoding in self.core.encode_batch(texts, add_special_tokens=False)]
 
     def frame(self, texts: Sequence[str], before: str = "", gap: int = 0) -> tuple[list[list[int]], int]:
         """Full sequences `start · before · text · end`, cut so that `gap` more places fit in.
@@ -208,10 +206,22 @@ class TextTokenizer:
             )
         return [[*head, *ids[:room], self.end] for ids in self.encode(texts)], len(head)
 
+    def unread(self, text: str) -> str:
+        """What `frame` cuts off a text that stands alone."""
+        text, room = self._normal(text), self.context - (self.start is not None) - 1
+        places = self.core.encode(text, add_special_tokens=False).offsets
+        return text[places[room][0] :].strip() if len(places) > room else ""
+
     def save(self, folder: Path) -> None:
         """Write tokenizer.json and tokenizer_config.json."""
         self.core.save(str(folder / "tokenizer.json"))
         write_json(folder / "tokenizer_config.json", self.config)
+
+    def _normal(self, text: str) -> str:
+        if str(self.config.get("tokenizer_class", "")).startswith("SiglipTokenizer"):
+            # SigLIP was trained on text without punctuation; its tokenizer.json leaves "/", "<" and ">" in.
+            return text.lower().translate(NO_PUNCTUATION)
+        return text
 
     def _special(self, key: str) -> int:
         token = self.config.get(key)

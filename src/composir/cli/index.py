@@ -44,7 +44,10 @@ def index(
         int | None, typer.Option(min=0, help="Decoding processes; one a core, 8 at most, if not given.")
     ] = None,
     device: Annotated[str, typer.Option(help="Where to encode: auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    follow_symlinks: Annotated[bool, typer.Option("--follow-symlinks", help="Go through symbolic links.")] = False,
+    follow_symlinks: Annotated[
+        bool | None,
+        typer.Option(help="Go through symbolic links; if not given as before, and at first no."),
+    ] = None,
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try unchanged skipped files again.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check stored vectors; encode damaged ones again.")] = False,
     new_root: Annotated[bool, typer.Option("--new-root", help="FOLDER replaces the folder indexed before.")] = False,
@@ -85,14 +88,14 @@ def _run(
     *,
     device: str,
     beside: bool,
-    **options: bool | int | Path | None,
+    **options: Any,
 ) -> tuple[Report, Gallery]:
     from composir.cli.progress import shown
     from composir.errors import DataError, GalleryError
     from composir.gallery.editions import edition
     from composir.gallery.place import place_of
     from composir.gallery.store import Gallery, is_gallery
-    from composir.indexing import create_gallery, index_folder
+    from composir.indexing import check_metadata, create_gallery, index_folder
     from composir.loading import prepare
     from composir.opening import find_for_gallery, find_method, load_wanted
 
@@ -102,7 +105,9 @@ def _run(
     gallery = Gallery.open(base) if is_gallery(base) else None
     if beside and gallery is None:
         raise GalleryError(f"{base} holds no gallery yet: there is nothing to build beside; leave --beside out")
-    # Names are checked before anything heavy is loaded.
+    # Names are checked before anything heavy is loaded, and what is asked before a gallery is made.
+    if gallery is None:
+        check_metadata(folder, options["metadata"], drop=options["drop_metadata"])
     if gallery is None or beside:
         wanted = find_method(method or DEFAULT_METHOD, backbone)
     else:
@@ -112,12 +117,14 @@ def _run(
     built = load_wanted(wanted, device=device)
     own = edition(base, built.gallery_key()) if beside else base
     if beside:
+        if gallery and options["follow_symlinks"] is None:  # a new edition is of the same pictures
+            options["follow_symlinks"] = gallery.manifest.follow_symlinks
         gallery = Gallery.at(own) if is_gallery(own) else None
     gallery = gallery or create_gallery(own, built, folder)
     before = gallery.manifest
     try:
         with shown() as progress:
-            return index_folder(gallery, built, folder, progress=progress, **options), gallery  # type: ignore[arg-type]
+            return index_folder(gallery, built, folder, progress=progress, **options), gallery
     finally:  # it is remembered at once, so that a run that was stopped has changed it too
         _tell_method(before, gallery.manifest, where, beside=beside)
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from composir.engine import Engine
     from composir.types import Hit
 
+# As PostgreSQL's COPY writes them: a file's name may hold what ends a field or a line.
+ESCAPED = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
 
 def search(
     *,
@@ -60,6 +63,9 @@ def search(
 
         with counted("reading references") as progress:
             engine.prepare_reverse(progress)
+    if rest := engine.method.backbone.unread(text):
+        name = engine.method.backbone.source.name
+        typer.echo(f"the text is too long for backbone {name}, which does not read its end: {rest!r}", err=True)
     hits = engine.search(image, text, k, keep_reference=keep_reference, reverse=reverse, where=where, alpha=alpha)
     if sheet:
         _draw(engine, image, f"reverse: {text}" if reverse else text, hits, sheet)
@@ -77,10 +83,10 @@ def search(
 
 
 def _print(hits: list[Hit], what: str) -> None:
-    """A table for people, tab-separated lines for programs."""
+    """A table for people, tab-separated lines for programs: a line a hit, whatever stands in its path."""
     if not sys.stdout.isatty():
         for hit in hits:
-            typer.echo(f"{hit.rank}\t{hit.score:.4f}\t{hit.path}\t{hit.id}")
+            typer.echo(f"{hit.rank}\t{hit.score:.4f}\t{hit.path.translate(ESCAPED)}\t{hit.id}")
         return
     from rich.console import Console
     from rich.table import Table

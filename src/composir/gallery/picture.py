@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from composir.gallery.scan import FileRow, Stamp, file_id
-from composir.images import DEFAULT_LIMITS, ImageError, Source, load_image, looks_like_image
+from composir.images import DEFAULT_LIMITS, READABLE, ImageError, Source, load_image, looks_like_image
 from composir.types import Item
 
 OVERSAMPLING = 2  # a large JPEG is decoded at 1/2, 1/4 or 1/8, but at least at twice the size the encoder sees
@@ -68,11 +68,11 @@ def identified(root: Path, files: Iterable[tuple[str, Stamp]]) -> Iterator[FileR
 
 def _identify(root: Path, path: str, stamp: Stamp) -> FileRow:
     if stamp.size == 0:
-        return FileRow(path, None, stamp, "empty file")
+        return FileRow(path, None, stamp, "empty file", "0 bytes")
     if stamp.size > DEFAULT_LIMITS.max_bytes:
         return FileRow(path, None, stamp, "too many bytes", f"{stamp.size:,} of {DEFAULT_LIMITS.max_bytes:,} allowed")
     if not looks_like_image(root / path):
-        return FileRow(path, None, stamp, "not an image")
+        return FileRow(path, None, stamp, "not an image", f"the content is of no known kind; {READABLE} are read")
     try:
         return FileRow(path, file_id(root / path), stamp)
     except OSError as error:

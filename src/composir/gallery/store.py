@@ -143,9 +143,13 @@ class Gallery:
                     f"{place} has format {content['format']}, this composir reads {FORMAT}; update composir"
                 )
             content = {**LATER, **content}
-            return cls(place, Manifest(**{own.name: content[own.name] for own in fields(Manifest)}))
+            manifest = Manifest(**{own.name: content[own.name] for own in fields(Manifest)})
         except (KeyError, TypeError, ValueError) as error:
             raise GalleryError(f"{place}/{MANIFEST} is damaged ({error}); remove {place} and index again") from error
+        try:
+            return cls(place, manifest)
+        except ValueError as error:  # lancedb's, of a table
+            raise GalleryError(f"{place} is damaged ({error}); remove it and index again") from error
 
     def require(self, key: str, method: str, backbone: str, checkpoint: str = "") -> None:
         """Refuse vectors of another kind.

@@ -24,12 +24,13 @@ from __future__ import annotations
 
 from composir.images.headers import HEAD_BYTES, sniff
 from composir.images.limits import DEFAULT_LIMITS, ImageError, Limits
-from composir.images.load import load_image, thumbnail
+from composir.images.load import READABLE, load_image, thumbnail
 from composir.images.sources import Source, looks_like_image
 
 __all__ = [
     "DEFAULT_LIMITS",
     "HEAD_BYTES",
+    "READABLE",
     "ImageError",
     "Limits",
     "Source",

@@ -25,6 +25,8 @@ _TURNS = {
 }
 """What makes each EXIF orientation upright; 1 is upright already."""
 
+READABLE = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC"
+
 _JPEG_SIDE = 65_500
 """The longest side that libjpeg writes."""
 
@@ -109,12 +111,11 @@ def _known_kind(head: bytes, title: str) -> str:
     kind = sniff(head)
     if kind is not None:
         return kind
-    readable = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF and HEIC"
     refused = refused_format(head)
     if refused:
-        message = f"{title}: {refused} pictures are not read, only {readable}; save it as one of these"
+        message = f"{title}: {refused} pictures are not read, only {READABLE}; save it as one of these"
         raise ImageError(message, reason="unsupported format")
-    message = f"{title}: the content is that of no known picture, whatever its name says; {readable} are read"
+    message = f"{title}: the content is that of no known picture, whatever its name says; {READABLE} are read"
     raise ImageError(f"{message}, save it as one of these or leave it out", reason="not an image")
 
 
