@@ -16,6 +16,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from composir.backbones.transform import Transform
+from composir.datasets.wardrobe import Wardrobe
 from composir.errors import ComposirError
 
 CLIP_OLD = {
@@ -49,6 +50,13 @@ def photographs(shared_data: Path) -> list[Image.Image]:
         return [Image.open(io.BytesIO(archive.read(name))).convert("RGB") for name in names]
 
 
+@pytest.fixture(scope="module")
+def drawn() -> Image.Image:
+    """Needs no file, so that the proof is had on any clone."""
+    data = Wardrobe(train=6, val=6, test=6, image_size=256)
+    return data.image(data.ids("test")[0])
+
+
 def processors():
     yield "clip", CLIPImageProcessorPil()
     yield "siglip", SiglipImageProcessorPil()
@@ -74,8 +82,8 @@ def test_equals_transformers_on_photographs(name, processor, photographs):
 
 @pytest.mark.parametrize("size", ODD)
 @pytest.mark.parametrize(("name", "processor"), [pytest.param(n, p, id=n) for n, p in processors()])
-def test_equals_transformers_on_odd_sizes(name, processor, size, photographs):
-    picture = photographs[0].resize(size)
+def test_equals_transformers_on_odd_sizes(name, processor, size, drawn):
+    picture = drawn.resize(size)
     expected = processor(picture, return_tensors="pt")["pixel_values"][0]
     got = Transform.from_preprocessor(processor.to_dict())(picture)
     assert got.shape == expected.shape
@@ -83,9 +91,9 @@ def test_equals_transformers_on_odd_sizes(name, processor, size, photographs):
 
 
 @pytest.mark.parametrize("size", [(1, 400), (3000, 20)])
-def test_endless_panorama_is_cut_before_it_is_enlarged(size, photographs):
+def test_endless_panorama_is_cut_before_it_is_enlarged(size, drawn):
     """Within one grey level of transformers, whose intermediate picture is 224 x 89,600 here."""
-    picture = photographs[1].resize(size)
+    picture = drawn.resize(size)
     ours = Transform.from_preprocessor(CLIP_NEW)
     processor = CLIPImageProcessorPil(do_rescale=False, do_normalize=False)
     expected = np.asarray(processor(picture, return_tensors="np")["pixel_values"][0])
@@ -101,9 +109,9 @@ def test_both_steps_make_one(photographs):
     assert torch.equal(batch, torch.stack([ours(picture) for picture in photographs]))
 
 
-def test_other_modes_become_rgb(photographs):
+def test_other_modes_become_rgb(drawn):
     ours = Transform.from_preprocessor(CLIP_NEW)
-    grey = photographs[0].convert("L")
+    grey = drawn.convert("L")
     assert np.array_equal(ours.pixels(grey), ours.pixels(grey.convert("RGB")))
 
 

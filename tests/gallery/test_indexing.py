@@ -255,6 +255,33 @@ def test_unreadable_files_are_tried_again_by_every_run(run, pictures, monkeypatc
     assert run(root).encoded == 1
 
 
+@pytest.mark.parametrize("reason", ["unreadable", "missing file"])
+def test_what_passes_between_identifying_and_decoding_is_tried_again(run, pictures, monkeypatch, reason):
+    root = pictures(2)
+    content, calls = (root / "001.png").read_bytes(), []
+
+    def vanish(path):
+        own = file_id(path)
+        if path.name == "001.png":
+            calls.append(path)
+            if len(calls) == 2:  # the first identifies it, the second is that of who decodes it
+                if reason == "unreadable":
+                    raise PermissionError(13, "Permission denied")
+                path.unlink()
+        return own
+
+    monkeypatch.setattr(picture, "file_id", vanish)
+    [row] = run(root).skipped
+    assert (row.path, row.reason) == ("001.png", reason)
+    assert len(calls) == 2
+    stamp = (root / "000.png").stat().st_mtime_ns
+    (root / "001.png").write_bytes(content)
+    os.utime(root / "001.png", ns=(stamp, stamp))
+    report = run(root)
+    assert (report.encoded, report.images) == (1, 2)
+    assert not report.skipped
+
+
 def test_odd_names(run, pictures, tmp_path):
     names = [
         "it's.png",

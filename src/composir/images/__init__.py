@@ -1,4 +1,6 @@
-"""The one safe picture loader: index, query, thumbnail and training all read pictures here, so all see the same pixels.
+"""The one safe picture loader: index, query, thumbnail and training all read pictures here.
+
+All see the same pixels but of large JPEGs, which index and query decode smaller (`min_side`), evaluation in full.
 
 What it promises for any bytes whatever: an upright RGB picture of frame 0, or an `ImageError` with a reason.
 
