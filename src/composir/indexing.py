@@ -108,8 +108,7 @@ def index_folder(
     require(gallery, method)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
-        follow_symlinks = gallery.manifest.follow_symlinks if follow_symlinks is None else follow_symlinks
-        _remember(gallery, method, follow_symlinks)
+        follow_symlinks = _remember(gallery, method, follow_symlinks)
         fresh_metadata = _changed_metadata(gallery, described, drop_metadata)
         if verify:
             _drop_damaged(gallery)
@@ -224,13 +223,15 @@ def require(gallery: Gallery, method: Method) -> None:
     gallery.require(method.gallery_key(), method.name, method.backbone.source.name, checkpoint)
 
 
-def _remember(gallery: Gallery, method: Method, follow_symlinks: bool) -> None:
-    """Let searches ask the method named last: another of the same gallery key, or a checkpoint that was moved.
+def _remember(gallery: Gallery, method: Method, follow_symlinks: bool | None) -> bool:
+    """Whether links are followed, as asked or as before; and let searches ask the method named last: another of the same gallery key, or a checkpoint that was moved.
 
     A method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights.
     """
     maker = _maker(method) if loaded_from(method) or not gallery.manifest.checkpoint else {}
-    gallery.remember(replace(gallery.manifest, **maker, follow_symlinks=follow_symlinks))
+    follow = gallery.manifest.follow_symlinks if follow_symlinks is None else follow_symlinks
+    gallery.remember(replace(gallery.manifest, **maker, follow_symlinks=follow))
+    return follow
 
 
 def _maker(method: Method) -> dict[str, Any]:
