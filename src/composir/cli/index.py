@@ -45,8 +45,7 @@ def index(
     ] = None,
     device: Annotated[str, typer.Option(help="Where to encode: auto, cpu, cuda, cuda:1, mps.")] = "auto",
     follow_symlinks: Annotated[
-        bool | None,
-        typer.Option(help="Go through symbolic links; if not given as before, and at first no."),
+        bool | None, typer.Option(help="Go through symbolic links; as before if unsaid.")
     ] = None,
     retry_skipped: Annotated[bool, typer.Option("--retry-skipped", help="Try unchanged skipped files again.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Check stored vectors; encode damaged ones again.")] = False,

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from PIL import Image
 
+    from composir.backbones.base import Backbone
     from composir.engine import Engine
     from composir.types import Hit
 
@@ -63,9 +64,7 @@ def search(
 
         with counted("reading references") as progress:
             engine.prepare_reverse(progress)
-    if rest := engine.method.backbone.unread(text):
-        name = engine.method.backbone.source.name
-        typer.echo(f"the text is too long for backbone {name}, which does not read its end: {rest!r}", err=True)
+    _tell_unread(engine.method.backbone, text)
     hits = engine.search(image, text, k, keep_reference=keep_reference, reverse=reverse, where=where, alpha=alpha)
     if sheet:
         _draw(engine, image, f"reverse: {text}" if reverse else text, hits, sheet)
@@ -80,6 +79,13 @@ def search(
     if not hits:
         fitting = " that the filter lets pass" if where else ""
         typer.echo(f"no answers: the gallery holds no picture{fitting}, other than the reference itself", err=True)
+
+
+def _tell_unread(backbone: Backbone, text: str) -> None:
+    """Say on standard error what of a text is cut."""
+    if rest := backbone.unread(text):
+        name = backbone.source.name
+        typer.echo(f"the text is too long for backbone {name}, which does not read its end: {rest!r}", err=True)
 
 
 def _print(hits: list[Hit], what: str) -> None:
