@@ -226,8 +226,8 @@ def require(gallery: Gallery, method: Method) -> None:
 def _remember(gallery: Gallery, method: Method, follow_symlinks: bool | None) -> bool:
     """Let searches ask the method named last: another of the same gallery key, or a checkpoint that was moved.
 
-    A method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights. Returns
-    whether links are followed, as asked or else as before, which is remembered likewise.
+    A method over a checkpoint's backbone is not put in the place of the checkpoint, which alone has its weights.
+    Returns whether links are followed, as asked or else as before, which is remembered likewise.
     """
     maker = _maker(method) if loaded_from(method) or not gallery.manifest.checkpoint else {}
     follow = gallery.manifest.follow_symlinks if follow_symlinks is None else follow_symlinks
