@@ -53,6 +53,12 @@ def images(backbone: ClipBackbone, count: int = 5) -> torch.Tensor:
     return torch.randn(count, 3, backbone.image_size, backbone.image_size, generator=torch.Generator().manual_seed(1))
 
 
+def padded(backbone: ClipBackbone) -> torch.Tensor:
+    """The ids of TEXTS, each filled up to the length that the text tower takes at most."""
+    rows, _ = backbone.tokenizer.frame(TEXTS)
+    return torch.tensor([row + [backbone.tokenizer.pad] * (backbone.tokenizer.context - len(row)) for row in rows])
+
+
 def test_images_equal_transformers(backbone, theirs):
     x = images(backbone)
     ours = backbone.embed_image(x)
@@ -92,9 +98,7 @@ def test_wrong_image_shape_is_refused(backbone, shape):
 
 
 def test_texts_equal_transformers_padded_to_the_limit(backbone, theirs):
-    rows, _ = backbone.tokenizer.frame(TEXTS)
-    ids = torch.tensor([row + [backbone.tokenizer.pad] * (backbone.tokenizer.context - len(row)) for row in rows])
-    expected = theirs.get_text_features(input_ids=ids).pooler_output
+    expected = theirs.get_text_features(input_ids=padded(backbone)).pooler_output
     assert torch.allclose(backbone.embed_text(TEXTS), expected, atol=1e-6)
 
 
@@ -341,7 +345,10 @@ L14 = {
 )  # fmt: skip
 def test_full_size_folders_load(config, parameters, patches, tmp_path):
     """Random weights in the published architecture, written by transformers and read by us."""
-    ClipBackbone.tiny(family=config.model_type).save_pretrained(tmp_path)  # for its tokenizer
+    tiny = ClipBackbone.tiny(family=config.model_type)
+    tiny.save_pretrained(tmp_path)  # for its tokenizer
+    config = copy.deepcopy(config)
+    config.text_config.eos_token_id = tiny.tokenizer.end  # where transformers' CLIP reads a text
     transform = Transform(224, "exact", 224, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     write_json(tmp_path / "preprocessor_config.json", transform.to_preprocessor("SiglipImageProcessor"))
     theirs = MODELS[config.model_type](config).eval()
@@ -353,7 +360,10 @@ def test_full_size_folders_load(config, parameters, patches, tmp_path):
     x = images(ours, 2)
     assert torch.allclose(ours.embed_image(x), theirs.get_image_features(pixel_values=x).pooler_output, atol=1e-4)
     assert ours.patches(x, -2).shape == (2, patches, config.vision_config.hidden_size)
-    assert ours.embed_text(TEXTS).shape == (4, ours.dim)
+    texts, expected = ours.embed_text(TEXTS), theirs.get_text_features(input_ids=padded(ours)).pooler_output
+    assert texts.shape == (4, ours.dim)
+    assert torch.allclose(texts, expected, atol=1e-4)
+    assert torch.pdist(expected).min() > 1e-1, "the texts differ by far more than the tolerance"
     assert ours.transform() == transform
 
 
