@@ -1,6 +1,7 @@
 """The one safe picture loader: index, query, thumbnail and training all read pictures here.
 
-All see the same pixels but of large JPEGs, which index and query decode smaller (`min_side`), evaluation in full.
+All see the same pixels but of large JPEGs, which index and query decode smaller (`min_side`), evaluation and training
+in full; tests/gallery/test_picture.py bounds by how much that differs.
 
 What it promises for any bytes whatever: an upright RGB picture of frame 0, or an `ImageError` with a reason.
 
