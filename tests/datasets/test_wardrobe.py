@@ -8,6 +8,7 @@ import itertools
 import random
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -242,11 +243,24 @@ def test_no_split_has_a_design_of_another_whatever_the_seed():
         assert not seen[one] & seen[two]
 
 
-def test_designs_are_divided_80_10_10():
+def test_a_drawn_design_falls_in_each_split_by_its_share():
     rng = random.Random(0)
     counts = [split_of(random_garment(rng)) for _ in range(5000)]
     assert 0.78 < counts.count("train") / 5000 < 0.83
     assert 0.085 < counts.count("val") / 5000 < 0.115
+
+
+@pytest.mark.long
+def test_every_design_there_is_counts_in_one_split():
+    """The figures of catalogue.py and docs/wardrobe.md: whoever adds a value of an attribute mends them."""
+    designs = (Garment(*values) for values in itertools.product(*ATTRIBUTES.values()))
+    sound = (g for g in designs if (g.accent == "none") == (g.pattern == "plain") and g.accent != g.color)
+    counts = Counter(split_of(garment) for garment in sound)
+    assert counts == {"train": 438_341, "val": 52_950, "test": 53_029}
+    assert counts.total() == 544_320
+    shares = {split: round(100 * count / counts.total(), 1) for split, count in counts.items()}
+    assert shares == {"train": 80.5, "val": 9.7, "test": 9.7}
+    assert all(catalogue.LARGEST[split] < count for split, count in counts.items())
 
 
 @settings(max_examples=200, deadline=None)

@@ -20,7 +20,8 @@ from composir.datasets.wardrobe.garment import (
 from composir.types import Query
 
 FAMILY = 6
-# Of 438,341, 52,950 and 53,029 designs: families want free neighbours, and without any the drawing of lots never ends.
+# Of 438,341, 52,950 and 53,029 designs (a test marked long counts them): families want free neighbours, and without
+# any the drawing of lots never ends.
 LARGEST = {"train": 320_000, "val": 40_000, "test": 40_000}
 CONCEPT_ATTRIBUTES = ("kind", "color", "pattern", "sleeve", "neck", "length", "logo")
 CONCEPT_TARGETS = (2, 14)

@@ -93,8 +93,9 @@ def differences(before: Garment, after: Garment) -> tuple[str, ...]:
 
 
 def split_of(garment: Garment) -> str:
-    """The split that owns this attribute combination: 80 % train, 10 % val, 10 % test, by a hash that never changes.
+    """The split that owns this attribute combination, by a hash that never changes.
 
+    Of all designs 80.5 % are train, 9.7 % val, 9.7 % test: 256 values of a byte do not divide by ten.
     Hence no design of val or test is ever drawn for training, whatever the seed and the size.
     """
     bucket = hashlib.blake2b("|".join(garment.values()).encode(), digest_size=2).digest()[0] % 10
