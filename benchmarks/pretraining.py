@@ -38,6 +38,7 @@ def kept(run: Path) -> dict[str, Any]:
         "config": (run / "config.toml").read_text(encoding="utf-8"),
         "validations": [{key: row[key] for key in ("epoch", "step", "loss", "val")} for row in log if "val" in row],
         "gain": gain(run),
+        "gain_machine": machine(),
     }
 
 
@@ -49,15 +50,20 @@ def gain(run: Path) -> dict[str, float] | None:
         return None
     data = load_dataset(config.data.name, **config.data.arguments)
     pairs = data.pairs("val")
-    first = []
-    for folder in (run / "backbone", before):
-        method = load_method("slerp", load_backbone(str(folder)))
-        assert isinstance(method, JointSpace)
-        pixels, _, _ = decoded(data, [pair.image for pair in pairs], method.transform("gallery"), 1)
-        first.append((caption_ranks(method, pairs, pixels) == 1).astype(np.float64))
-    test = paired_test(*first)
+    after, start = (space(folder) for folder in (run / "backbone", before))
+    transform = after.transform("gallery")
+    assert transform == start.transform("gallery"), "training leaves the transform as it was"
+    pixels, _, _ = decoded(data, [pair.image for pair in pairs], transform, 1)
+    test = paired_test(*((caption_ranks(each, pairs, pixels) == 1).astype(np.float64) for each in (after, start)))
     points = {"value": 100 * test.difference, "low": 100 * test.low, "high": 100 * test.high}
     return {**points, "p": test.p_randomization, "captions": len(pairs)}
+
+
+def space(folder: Path) -> JointSpace:
+    """The joint space of a backbone's folder."""
+    method = load_method("slerp", load_backbone(str(folder)))
+    assert isinstance(method, JointSpace)
+    return method
 
 
 def parts(name: str, runs: dict[str, Any]) -> list[dict[str, Any]]:
@@ -75,9 +81,7 @@ def main() -> None:
     path = RESULTS / f"{NAME}.json"
     before = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}
     runs = {**before, **{run.name: kept(run) for run in options.runs}}
-    write(
-        NAME, {"protocol": __doc__, "gains": "95 %, paired bootstrap over captions", "machine": machine(), "runs": runs}
-    )
+    write(NAME, {"protocol": __doc__, "gains": "95 %, paired bootstrap over captions", "runs": runs})
 
 
 if __name__ == "__main__":

@@ -134,3 +134,15 @@ def test_so_many_are_kept_of_each_tower_and_go_with_it():
     del tower, one
     gc.collect()
     assert gone() is None
+
+
+def test_the_ends_of_words_that_are_not_read_are_told(service):
+    backbone = service._stand.method(None).backbone
+    read = "red " * (backbone.tokenizer.context - 2)  # a token each in this vocabulary; one opens, one closes
+    requests = [
+        SearchRequest(text=read),
+        SearchRequest(text=f"{read}dress"),
+        SearchRequest(text=read, without=("blue", f"{read}long sleeves")),
+    ]
+    answers = service.search(requests, Stages())
+    assert [answer.unread for answer in answers] == [(), ("dress",), ("long sleeves",)]

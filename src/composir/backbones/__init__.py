@@ -23,7 +23,6 @@ def load_backbone(name: str, revision: str | None = None, attention: Attention |
         name: A short name (see `names`), a local folder, or a hub repository "org/repo", also "org/repo@revision".
         revision: Hub commit, tag or branch; a short name brings its own, otherwise "main". "seed-7" picks the random
             weights of a tiny one, so that `load_backbone(source.name, source.revision)` loads the same again.
-
         attention: Kernel, if not the backbone's own: "sdpa" is made for inference and GPUs, "eager" compiles to faster
             training on a CPU.
 

@@ -68,7 +68,7 @@ def identified(root: Path, files: Iterable[tuple[str, Stamp]]) -> Iterator[FileR
 
 def _identify(root: Path, path: str, stamp: Stamp) -> FileRow:
     if stamp.size == 0:
-        return FileRow(path, None, stamp, "empty file", "0 bytes")
+        return FileRow(path, None, stamp, "empty file", "copy or download it again")
     if stamp.size > DEFAULT_LIMITS.max_bytes:
         return FileRow(path, None, stamp, "too many bytes", f"{stamp.size:,} of {DEFAULT_LIMITS.max_bytes:,} allowed")
     if not looks_like_image(root / path):

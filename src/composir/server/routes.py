@@ -62,6 +62,7 @@ async def search(request: Request) -> schema.SearchAnswer:
         total=answer.total,
         target_ranks=dict(answer.target_ranks),
         folded_among=answer.folded_among,
+        unread=list(answer.unread),
     )
 
 

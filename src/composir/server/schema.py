@@ -141,6 +141,10 @@ class SearchAnswer(BaseModel):
     folded_among: int | None = Field(
         None, description="With `fold`: among how many of the best near-duplicates are hidden; those below all show."
     )
+    unread: list[str] = Field(
+        default_factory=list,
+        description="Ends of `text` and of `without` that are too long for the backbone, which does not read them.",
+    )
 
 
 class TextItem(Strict):

@@ -131,7 +131,8 @@ class SearchAnswer:
     """Hits, best first; `cursor` asks for the next ones (letters, digits, _ and -; at most 1024), None at the end.
 
     `total` is how many pictures were ranked, `target_ranks` has the ranks of the request's targets among them,
-    `folded_among` how many of the best are looked through for near-duplicates, if any.
+    `folded_among` how many of the best are looked through for near-duplicates, if any. `unread` are the ends of words
+    of the request that are too long for the backbone, which cuts them.
     """
 
     hits: tuple[FoundPicture, ...]
@@ -141,6 +142,7 @@ class SearchAnswer:
     total: int = 0
     target_ranks: Mapping[str, int] = field(default_factory=dict)
     folded_among: int | None = None
+    unread: tuple[str, ...] = ()
 
 
 Answering = Generator[None, None, SearchAnswer]

@@ -383,3 +383,14 @@ def test_words_in_a_foreign_script_get_a_notice(visit, words, script):
         assert notice.get_attribute("role") == "status"
         one.say("red")
         assert notice.is_hidden()
+
+
+def test_the_end_of_words_that_is_not_read_is_told(visit):
+    one = visit()
+    one.say(" ".join(["red"] * 62))
+    assert one.page.locator(".summary .note").count() == 0
+    assert one.say(" ".join(["red"] * 62 + ["dress"]))["unread"] == ["dress"]
+    one.until("document.querySelector('.summary .note') !== null")
+    assert one.page.inner_text(".summary .note") == "Too many words: “dress” at the end is not read."
+    one.say("red")
+    one.until("document.querySelector('.summary .note') === null")

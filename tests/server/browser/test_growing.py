@@ -86,8 +86,8 @@ def is_over(one):
 def test_scrolling_neither_repeats_nor_skips_while_pictures_are_added(growing, visit):
     """Those that were there show once each, in their order; of new ones, those that rank below what is shown already.
 
-    The others, as a copy that ranks at the top, come with the next search. The server is asked for before the page, to end
-    behind it: a page whose server is gone looks for it, and complains.
+    The others, as a copy that ranks at the top, come with the next search. The server is asked for before the page,
+    to end behind it: a page whose server is gone looks for it, and complains.
     """
     served, drawn = growing.served, Wardrobe(train=6, val=6, test=6, image_size=64)
     name = sorted(growing.images.glob("*.jpg"))[7].name

@@ -12,7 +12,7 @@ from PIL import Image
 
 from composir.datasets.base import Dataset, Split
 from composir.datasets.wardrobe import catalogue, words
-from composir.datasets.wardrobe.draw import Style, check, draw
+from composir.datasets.wardrobe.draw import Style, check_drawable, draw
 from composir.datasets.wardrobe.garment import Garment
 from composir.errors import ComposirError, DataError
 from composir.types import Pair, Query, Task
@@ -56,7 +56,7 @@ class Wardrobe(Dataset):
                     f"wardrobe: {split} has {size} garments; at most {catalogue.LARGEST[split]} are allowed, "
                     "for no two garments of a catalogue are equal and each split owns its designs"
                 )
-        check(image_size, style)
+        check_drawable(image_size, style)
         self.seed, self.image_size = seed, image_size
         self.style: Style = style
         self._families: dict[str, list[list[Garment]]] = {}

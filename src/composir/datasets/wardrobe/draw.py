@@ -35,7 +35,7 @@ GAUDY: dict[str, Color] = {
 SIZES = (64, 512)
 
 
-def check(size: int, style: str) -> None:
+def check_drawable(size: int, style: str) -> None:
     """Raise a ComposirError unless pictures of this size and style can be drawn."""
     if not SIZES[0] <= size <= SIZES[1]:
         raise ComposirError(f"image size {size} is outside {SIZES[0]}..{SIZES[1]} px; give --image-size within it")
@@ -58,7 +58,7 @@ def draw(garment: Garment, seed: int | str, size: int = 64, style: Style = "phot
     Raises:
         ComposirError: `size` or `style` is outside what is allowed.
     """
-    check(size, style)
+    check_drawable(size, style)
     rng = random.Random(f"{style}/{seed}")
     factor = 4 if size <= 96 else 3 if size <= 192 else 2
     canvas = size * factor

@@ -77,6 +77,7 @@ class Cut:
             total=count(len(shelf), self.rows, self.drop),
             target_ranks={target: int(rank) for target, rank in zip(targets, ranks, strict=True) if rank},
             folded_among=FOLDED if request.fold else None,
+            unread=_unread(stand, request),
         )
 
 
@@ -85,6 +86,13 @@ def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
     own = request.reference.id if request.reference and not request.keep_reference else None
     rows = {stand.shelf.rows.get(id or "") for id in (own, *request.avoid)}
     return sorted(row for row in rows if row is not None)
+
+
+def _unread(stand: Stand, request: SearchRequest) -> tuple[str, ...]:
+    """What is cut off words that are too long; nothing is left out without a word."""
+    backbone = stand.method(request.method).backbone
+    ends = [backbone.unread(words) for words in (request.text, *request.without) if words]
+    return tuple(end for end in ends if end)
 
 
 def count(most: int, rows: Int[NDArray, " R"] | None, drop: Sequence[int]) -> int:

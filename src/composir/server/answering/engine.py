@@ -226,7 +226,9 @@ class GalleryService:
                 told = ""
             except Exception as error:  # any at all: what is served goes on being served
                 if str(error) != told:
-                    LOGGER.warning("the gallery changed and cannot be read; the old state is served: %s", error)
+                    unforeseen = not isinstance(error, ComposirError)
+                    message = "the gallery changed and cannot be read; the old state is served: %s"
+                    LOGGER.warning(message, error, exc_info=unforeseen)
                 told = str(error)
 
     def refresh(self) -> None:

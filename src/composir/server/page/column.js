@@ -93,7 +93,7 @@ export class Column {
 
   /** Say how many there are, and where the targets stand; what is said already is left alone, lest readers say it again. */
   tell() {
-    const told = status(this.answer && [...summary(this.answer, this.hits, this.spec), ...notes(this.spec.query, this.misread, this.#begun)]);
+    const told = status(this.answer && [...summary(this.answer, this.hits, this.spec), ...notes(this.spec.query, this.answer, this.misread, this.#begun)]);
     if (!told.isEqualNode(this.told)) fill(this.told, ...told.childNodes);
   }
 
