@@ -16,13 +16,14 @@ help:
 	@echo "make test-long  what takes seconds each: kills, servers, looks of the page"
 	@echo "make test-slow  full-size architectures, long kill tests"
 	@echo "make check      format, lint, types, layers, file sizes, tests: what CI runs"
-	@echo "make bench      every figure in benchmarks/results; MYNTRA=data/myntra NOTO_EMOJI=data/noto_emoji for those on photographs"
+	@echo "make bench      every figure but those of the trainings (docs/wardrobe.md); MYNTRA=data/myntra NOTO_EMOJI=data/noto_emoji for those on photographs"
 	@echo "make format     rewrite the sources in the house style"
 
 .venv/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "composir needs Python 3.11 or newer; say make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv .venv || \
+		{ rm -rf .venv; echo "the Python at hand makes no environments (on Debian: apt install python3-venv)"; exit 1; }
 
 .venv/.installed: .venv/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .

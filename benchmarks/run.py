@@ -1,9 +1,10 @@
-"""Every benchmark, one after the other, then the pages.
+"""The benchmarks, one after the other, then the pages.
 
 python benchmarks/run.py [--myntra FOLDER] [--noto-emoji FOLDER]
 
 The folders are what prepare_myntra.py and prepare_noto_emoji.py wrote; without one, the figures on its pictures are left as
-they are. Long runs keep their parts under runs/ and go on where they were cut off.
+they are. The hours of training behind the embedded backbones and the trial beside them are left out: their commands stand
+in pretraining.py and docs/wardrobe.md. Long runs keep their parts under runs/ and go on where they were cut off.
 """
 
 from __future__ import annotations

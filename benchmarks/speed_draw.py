@@ -1,6 +1,6 @@
 """Wardrobe drawings a second on all cores; writes results/speed_draw.json.
 
-python benchmarks/speed_draw.py [--drawings 4000]
+python benchmarks/speed_draw.py [--drawings 2400]
 
 The baseline is what a stored data set would cost: decoding the same pictures from PNG bytes in memory. Both sides run in
 the same processes, in turn; laying out the catalogue and encoding the PNG bytes are not timed.

@@ -17,6 +17,7 @@ from torch import nn
 from composir import backbones, datasets, methods
 from composir.backbones import load_backbone
 from composir.backbones.base import Backbone
+from composir.backbones.catalog import EMBEDDED, VARIANTS
 from composir.backbones.clip import ClipBackbone
 from composir.datasets import load_dataset
 from composir.datasets.base import Dataset
@@ -64,13 +65,18 @@ def test_backbones(name):
     check_backbone(tiny(name))
 
 
+@pytest.mark.parametrize("name", sorted(EMBEDDED))
+def test_embedded_backbones(name):
+    check_backbone(load_backbone(name))
+
+
 @pytest.mark.parametrize("name", sorted(SMALL))
 def test_datasets(name):
     check_dataset(load_dataset(name, **SMALL[name]))
 
 
 def test_every_part_is_under_contract():
-    assert set(TINY) == {name for name in backbones.names() if name.endswith("-tiny")}
+    assert {*TINY, *EMBEDDED, *VARIANTS} == set(backbones.names())  # what is downloaded has tests of its own
     assert {"contrastive", "image-only", "image-text-matching", "slerp", "sum", "text-only"} <= set(methods.names())
     assert set(datasets.names()) == {*SMALL, *READERS}, "add the data set to SMALL, or give it a test over its files"
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from composir.cli.demo import demo
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -91,3 +93,17 @@ def test_make_targets_of_the_readme_exist():
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = set(re.findall(r"\bmake ([\w-]+)", (ROOT / "README.md").read_text(encoding="utf-8")))
     assert named <= targets
+
+
+@pytest.mark.long
+def test_the_readme_s_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    demo(out=Path("demo"), size=60)
+    capsys.readouterr()
+    section = (ROOT / "README.md").read_text("utf-8").split("## In Python")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    exec(compile(code, "README.md", "exec"), {})
+    *hits, recall = capsys.readouterr().out.splitlines()
+    assert len(hits) == 5
+    assert [hit.split()[0] for hit in hits] == ["1", "2", "3", "4", "5"]
+    assert "value=" in recall

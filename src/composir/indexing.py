@@ -308,8 +308,10 @@ class _Run:
             own = row.id
             if row.reason or own is None or own in self._stored:
                 self._settle(row)
+                self._commit_in_time()
             elif own in self._broken:
                 self._settle(replace(row, reason=self._broken[own].reason, detail=self._broken[own].detail))
+                self._commit_in_time()
             elif own in self._waiting:
                 self._waiting[own].append(row)
             else:
@@ -329,6 +331,7 @@ class _Run:
             self.encoded += 1
             for row in self._waiting.pop(item.id):
                 self._settle(row)
+        self._commit_in_time()  # of the whole batch: the next one may take minutes
         self._tell()
 
     def _fail(self, item: Item, failure: Failure) -> None:
@@ -344,6 +347,8 @@ class _Run:
         self._rows.append(row)
         self._done += 1
         self._skipped += bool(row.reason)
+
+    def _commit_in_time(self) -> None:
         if time.monotonic() - self._committed > COMMIT_SECONDS:
             self.commit()
             self._tell()

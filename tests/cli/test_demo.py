@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 from PIL import Image
 
@@ -48,3 +49,15 @@ def test_demo_of_another_size_is_not_taken_for_this_one(cli, tmp_path):
     done = cli("demo", "--out", tmp_path / "d", "--size", 90)
     assert done.code == 1
     assert "holds a catalogue of 60 garments, not of 90; say --size 60" in done.err
+
+
+def test_demo_over_a_gallery_of_other_weights_says_what_to_remove(cli, tmp_path):
+    out = tmp_path / "d"
+    assert cli("demo", "--out", out, "--size", 30).code == 0
+    manifest = out / "gallery" / "gallery.json"
+    manifest.write_text(manifest.read_text("utf-8").replace(json.loads(manifest.read_text("utf-8"))["key"], "0" * 32))
+    done = cli("demo", "--out", out, "--size", 30)
+    assert done.code == 1
+    assert f"remove it (rm -r {out / 'gallery'}) to have it built anew" in " ".join(done.err.split())
+    shutil.rmtree(out / "gallery")
+    assert cli("demo", "--out", out, "--size", 30).code == 0

@@ -338,6 +338,17 @@ def test_metadata_that_cannot_be_read_leaves_no_gallery(cli, pictures, tmp_path,
     assert not (tmp_path / "g").exists()
 
 
+def test_what_is_passed_by_is_counted(cli, pictures, tmp_path):
+    root = pictures(2)
+    (root / ".archive").mkdir()
+    (root / "000.png").rename(root / ".archive" / "000.png")
+    os.mkfifo(root / "pipe.png")
+    told = cli("index", root, "--gallery", tmp_path / "g", *TINY).out
+    assert "1 hidden files or folders (names that begin with a dot) were passed by" in told
+    assert "1 pipes, sockets or devices were passed by" in told
+    assert cli("index", pictures(2, "plain"), "--gallery", tmp_path / "h", *TINY).out.count("passed by") == 0
+
+
 def test_links_are_followed_as_in_the_run_before(cli, pictures, tmp_path):
     root = pictures(2)
     (tmp_path / "more").mkdir()

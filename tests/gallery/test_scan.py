@@ -23,6 +23,7 @@ def test_regular_visible_files_in_a_fixed_order(tmp_path):
     scan = walk(tmp_path)
     assert list(scan.files) == ["a.txt", "b.png", "Ä ö'\n.png", "z/1.png", "z/deep/er/2.png"]
     assert (scan.refused, scan.closed, scan.links) == ({}, {}, 0)
+    assert (scan.hidden, scan.special) == (3, 1)  # .git is one, whatever it holds
 
 
 def test_an_empty_folder(tmp_path):

@@ -63,7 +63,7 @@ def _draw(pictures: Path, size: int) -> None:
 
 
 def _queries(pictures: Path) -> list[dict]:
-    """Three of the catalogue's own queries, far apart, each with a text that tells two edits in one sentence."""
+    """Three of the catalogue's own queries, far apart, each with a text that says two things."""
     file = pictures / ".wardrobe" / "queries.jsonl"
     if not file.is_file():
         return []
@@ -81,6 +81,7 @@ def _engine(pictures: Path, path: Path) -> Engine:
     from composir.backbones import load_backbone
     from composir.cli.progress import shown
     from composir.engine import Engine
+    from composir.errors import GalleryError
     from composir.gallery.store import Gallery, is_gallery
     from composir.indexing import create_gallery, index_folder
     from composir.methods import load_method
@@ -88,6 +89,9 @@ def _engine(pictures: Path, path: Path) -> Engine:
     typer.echo("Indexing …")
     method = load_method("slerp", load_backbone("wardrobe-clip"), alpha="wardrobe")
     gallery = Gallery.open(path) if is_gallery(path) else create_gallery(path, method, pictures)
+    if gallery.manifest.key != method.gallery_key():  # the embedded weights change with releases
+        told = f"{path} was built with another backbone, or with other weights of {method.backbone.source.name}"
+        raise GalleryError(f"{told}; remove it (rm -r {quote(str(path))}) to have it built anew, or give another --out")
     with shown() as progress:
         report = index_folder(gallery, method, pictures, batch_size=128, progress=progress)
     typer.echo(f"{report.images:,} pictures in the gallery; {report.encoded:,} encoded in {report.seconds:.1f} s.\n")

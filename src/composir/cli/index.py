@@ -170,6 +170,10 @@ def _as_text(report: Report, gallery: Gallery) -> str:
         lines.append(f"metadata rows that name no indexed file: {len(r.pointless):,} ({named})")
     if r.links:
         lines.append(f"{r.links:,} symbolic links were not followed; --follow-symlinks does")
+    if r.hidden:
+        lines.append(f"{r.hidden:,} hidden files or folders (names that begin with a dot) were passed by")
+    if r.special:
+        lines.append(f"{r.special:,} pipes, sockets or devices were passed by")
     for folder, why in r.closed.items():
         lines.append(f"folder {folder} {why}; what was known of it is kept")
     if r.skipped:

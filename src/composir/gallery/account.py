@@ -32,6 +32,8 @@ class Report:
         removed: Paths that are gone, those moved left out.
         encoded: Pictures that went through the encoder in this run.
         links: Symbolic links passed by.
+        hidden: Files and folders passed by because their names begin with a dot.
+        special: Pipes, sockets and devices passed by.
         closed: Folders that could not be listed, with the reason; what was known of them is kept.
         kept: Paths in such folders, counted nowhere else.
         described: Indexed files that metadata tells something of.
@@ -52,6 +54,8 @@ class Report:
     removed: int
     encoded: int
     links: int
+    hidden: int
+    special: int
     closed: Mapping[str, str]
     kept: int
     described: int
@@ -118,6 +122,8 @@ def account(
         removed=gone.total(),
         encoded=encoded,
         links=scan.links,
+        hidden=scan.hidden,
+        special=scan.special,
         closed=dict(scan.closed),
         kept=len(kept),
         described=len(told) - len(pointless),

@@ -66,12 +66,16 @@ class Scan:
         refused: The paths that cannot be indexed by their very name or link, with the reason; keys are printable.
         closed: Folders that could not be listed, with the reason: nothing is known of what is in them.
         links: Number of symbolic links passed by.
+        hidden: Number of files and folders passed by because their names begin with a dot.
+        special: Number of pipes, sockets and devices passed by.
     """
 
     files: dict[str, Stamp] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     closed: dict[str, str] = field(default_factory=dict)
     links: int = 0
+    hidden: int = 0
+    special: int = 0
 
     def hides(self, path: str) -> bool:
         """Whether `path` lies in a folder that could not be listed: its absence here says nothing."""
@@ -112,7 +116,7 @@ def _entries(root: Path, folder: str, seen: set[tuple[int, int]], scan: Scan) ->
     try:
         status = os.stat(root / folder)
         with os.scandir(root / folder) as found:
-            entries = sorted((entry.name, entry) for entry in found if not entry.name.startswith("."))
+            entries = sorted((entry.name, entry) for entry in found)
     except OSError as error:
         scan.closed[printable(folder) or "."] = f"cannot be listed: {error.strerror}"
         return
@@ -120,13 +124,16 @@ def _entries(root: Path, folder: str, seen: set[tuple[int, int]], scan: Scan) ->
     if GALLERY.issubset(name for name, _ in entries) or (status.st_ino and identity in seen):
         return
     seen.add(identity)
-    yield from entries
+    visible = [(name, entry) for name, entry in entries if not name.startswith(".")]
+    scan.hidden += len(entries) - len(visible)
+    yield from visible
 
 
 def _add_file(scan: Scan, path: str, entry: os.DirEntry[str], now: float) -> None:
     status = entry.stat()
     if not stat.S_ISREG(status.st_mode):
-        return  # a pipe or device: reading it could block for ever
+        scan.special += 1  # reading it could block for ever
+        return
     if path != printable(path):
         scan.refused[printable(path)] = "its name is not valid Unicode; rename it"
         return

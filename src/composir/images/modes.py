@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # TIFF tag numbers
+_STRIP = 1_000_000  # pixels that are converted at once where a mask has to be made of them
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -42,13 +43,21 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _grey_to_rgb(image)
     if image.has_transparency_data:
-        source = image
-        if image.mode not in ("RGBA", "LA"):  # only these two can be their own mask
-            source = image.convert("LA" if image.mode == "La" else "RGBA")
-        canvas = Image.new("RGB", image.size, "white")
-        canvas.paste(source, (0, 0), source)
-        return canvas
+        return _over_white(image)
     return image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    canvas = Image.new("RGB", image.size, "white")
+    if image.mode in ("RGBA", "LA"):  # only these two can be their own mask
+        canvas.paste(image, (0, 0), image)
+        return canvas
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):  # in strips, for a third whole picture would not fit `Limits`
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        strip = strip.convert("LA" if image.mode == "La" else "RGBA")
+        canvas.paste(strip, (0, top), strip)
+    return canvas
 
 
 def _grey_to_rgb(image: Image.Image) -> Image.Image:
