@@ -62,7 +62,7 @@ tags: [composed-image-retrieval, {family}]
 
 ## Scores
 
-Caption → image on val after each epoch, R@1 of {val:,} (full captions): {curve}.
+Caption → image on val after each epoch, R@1 of {val:,} (full captions): {curve}.{end}
 
 All figures on val and test:
 
@@ -82,39 +82,64 @@ last digits: kernels differ.
 """
 
 
-def main() -> None:
-    """Copy and write."""
-    run = Path(sys.argv[1])
+def card(name: str, folder: Path) -> str:
+    """The card of a run's weights, its tables empty.
+
+    Args:
+        name: Of the run, as results/pretraining.json has it.
+        folder: Where its weights lie.
+    """
     runs = json.loads((RESULTS / "pretraining.json").read_text(encoding="utf-8"))["runs"]
-    if run.name not in runs:
-        sys.exit(f"results/pretraining.json does not know {run.name}; run benchmarks/pretraining.py {run} first")
-    records = parts(run.name, runs)
+    if name not in runs:
+        sys.exit(f"results/pretraining.json does not know {name}; run benchmarks/pretraining.py runs/{name} first")
+    records = parts(name, runs)
     first, *later = (tomllib.loads(record["config"]) for record in records)
     if any(config["data"] != first["data"] for config in later):
-        sys.exit(f"the parts of {run.name} had other data, so val and test may not be unseen; train them on the same")
-    weights = (run / "backbone" / "model.safetensors").read_bytes()
+        sys.exit(f"the parts of {name} had other data, so val and test may not be unseen; train them on the same")
+    weights = (folder / "model.safetensors").read_bytes()
     family = first["backbone"].get("family", "clip")
     if len(weights) > LIMIT[family]:
         sys.exit(f"the weights have {len(weights):,} bytes; at most {LIMIT[family]:,} are shipped")
-    name = run.name.split("-", 1)[1]
-    folder = EMBEDDED / name
+    header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+    shapes = [entry["shape"] for key, entry in header.items() if key != "__metadata__"]
+    facts = {
+        **first["backbone"], **WORDS[family], "family": family, "name": embedded(name), "prefix": "" if family == "clip" else f"{family}-",
+        "loss": WORDS[family]["loss"].format(**first["method"]), "train": first["data"]["train"], "val": first["data"]["val"],
+        "data_seed": first["data"]["seed"], "recipe": ", then ".join(f"`composir train configs/{r['run']}.toml`" for r in records),
+        "training": "; then ".join(map(told, records)), "minutes": sum(r["seconds"] for r in records) / 60,
+        "epoch": records[-1]["best"]["epoch"], "of": f" of `configs/{name}.toml`" if len(records) > 1 else "",
+        "parameters": sum(map(math.prod, shapes)), "size": len(weights), "sha": hashlib.sha256(weights).hexdigest(),
+        "curve": "; ".join(", ".join(f"{row['val']['caption R@1']:.1f}" for row in r["validations"]) for r in records),
+        "end": ended(records[-1]),
+    }  # fmt: skip
+    return CARD.format(**facts)
+
+
+def embedded(name: str) -> str:
+    """The backbone that a run makes: pretrain-wardrobe-clip -> wardrobe-clip."""
+    return name.split("-", 1)[1]
+
+
+def ended(record: dict[str, Any]) -> str:
+    """What the last part gained, if it went on from another."""
+    if (gain := record.get("gain")) is None:
+        return ""
+    points = f"{gain['value']:+.1f} points ({gain['low']:+.1f} to {gain['high']:+.1f}, 95 %, paired bootstrap)"
+    return f" The last part gained {points} over the one before it."
+
+
+def main() -> None:
+    """Copy and write."""
+    run = Path(sys.argv[1])
+    text = card(run.name, run / "backbone")
+    folder = EMBEDDED / embedded(run.name)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(run / "backbone", folder)
     for path in folder.iterdir():
         path.chmod(0o644)
-    header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    shapes = [entry["shape"] for key, entry in header.items() if key != "__metadata__"]
-    facts = {
-        **first["backbone"], **WORDS[family], "family": family, "name": name, "prefix": "" if family == "clip" else f"{family}-",
-        "loss": WORDS[family]["loss"].format(**first["method"]), "train": first["data"]["train"], "val": first["data"]["val"],
-        "data_seed": first["data"]["seed"], "recipe": ", then ".join(f"`composir train configs/{r['run']}.toml`" for r in records),
-        "training": "; then ".join(map(told, records)), "minutes": sum(r["seconds"] for r in records) / 60,
-        "epoch": records[-1]["best"]["epoch"], "of": f" of `configs/{run.name}.toml`" if len(records) > 1 else "",
-        "parameters": sum(map(math.prod, shapes)), "size": len(weights), "sha": hashlib.sha256(weights).hexdigest(),
-        "curve": "; ".join(", ".join(f"{row['val']['caption R@1']:.1f}" for row in r["validations"]) for r in records),
-    }  # fmt: skip
-    (folder / "README.md").write_text(CARD.format(**facts), encoding="utf-8")
-    more = "" if family == "clip" else f" --backbone {name} --out {name.replace('-', '_')}_quality"
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    name = embedded(run.name)
+    more = "" if name == "wardrobe-clip" else f" --backbone {name} --out {name.replace('-', '_')}_quality"
     print(f"wrote {folder}; now run benchmarks/wardrobe_quality.py{more} and benchmarks/render.py")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import re
 import tomllib
@@ -23,7 +24,8 @@ from composir.methods import load_method
 from composir.methods.slerp import ALPHA
 from composir.training.job import build_method
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "wardrobe_quality.json"
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+RESULTS = BENCHMARKS / "results" / "wardrobe_quality.json"
 LIMITS = {"wardrobe-clip": 6_000_000, "wardrobe-blip": 8_000_000}
 
 
@@ -40,6 +42,18 @@ def test_card_names_these_weights_and_they_are_small(folder):
     assert not re.search(r"\{\w+\}|TODO|More Information|not measured yet", card), "a placeholder is left in the card"
     for section in ("recipe", "data", "seed", "steps", "## Scores", "## Limits"):
         assert section in card
+
+
+def test_card_is_what_the_record_of_the_runs_makes(folder, monkeypatch):
+    """Seeds, steps, curve and sizes; the tables are held against their results by `render.py --check`."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    make = importlib.import_module("publish_backbone")
+    told = (folder / "README.md").read_text(encoding="utf-8")
+    recipe = next(line for line in told.splitlines() if line.startswith("| recipe |"))
+    last = re.findall(r"configs/([\w-]+)\.toml", recipe)[-1]
+    bare = re.sub(r"(<!-- figures [\w-]+ -->\n).*?(<!-- /figures -->)", r"\1\2", told, flags=re.DOTALL)
+    assert make.card(last, folder) == bare
+    assert make.embedded(last) == folder.name
 
 
 def test_weights_are_half_precision_and_no_pickle(folder):
