@@ -57,7 +57,7 @@ def test_published_run_files_are_read(path):
     assert load_config(path).train.epochs >= 1
 
 
-@pytest.mark.parametrize("name", ["continue-wardrobe-clip", "finish-wardrobe-clip"])
+@pytest.mark.parametrize("name", [f"{part}-wardrobe-clip" for part in ("continue", "finish", "again", "settle")])
 def test_what_goes_on_from_a_run_has_that_run_s_data(name):
     """Designs of val and test stay unseen through all parts of a recipe."""
     configs = {path.stem: load_config(path) for path in PUBLISHED}

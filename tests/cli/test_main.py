@@ -1,5 +1,6 @@
 """The command as such: quick to answer, suggests what may have been meant, and ends problems in one line."""
 
+import errno
 import re
 import subprocess
 import sys
@@ -83,3 +84,31 @@ def test_a_path_that_the_system_refuses_is_one_line(cli, pictures, tmp_path):
     assert done.code == 1
     assert done.err.startswith(f"error: {tmp_path / 'file'}")
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "error: No space left on device; check the path"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.png"), "error: a.png: No space left on device; check"),
+    ],
+)
+def test_a_full_disk_is_one_line(monkeypatch, capsys, error, told):
+    """Also where the library that wrote does not say what."""
+
+    def fails():
+        raise error
+
+    monkeypatch.setattr(main, "app", fails)
+    with pytest.raises(SystemExit):
+        main.run()
+    assert capsys.readouterr().err.startswith(told)
+
+
+def test_an_error_that_names_no_file_keeps_its_traceback(monkeypatch):
+    def fails():
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(main, "app", fails)
+    with pytest.raises(OSError, match="Invalid argument"):
+        main.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Annotated
 
@@ -75,8 +76,10 @@ def run() -> None:
         typer.secho(f"error: {' '.join(str(error).split())}", fg=typer.colors.RED, err=True)
         sys.exit(1)
     except OSError as error:
-        if error.filename is None or isinstance(error, BrokenPipeError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)  # Pillow, for one, writes without saying where
+        if (error.filename is None and not full) or isinstance(error, BrokenPipeError):
             raise
+        where = f"{error.filename}: " if error.filename is not None else ""
         remedy = "check the path, its access rights and the room on the disk"
-        typer.secho(f"error: {error.filename}: {error.strerror}; {remedy}", fg=typer.colors.RED, err=True)
+        typer.secho(f"error: {where}{error.strerror}; {remedy}", fg=typer.colors.RED, err=True)
         sys.exit(1)
