@@ -24,10 +24,11 @@ from composir.datasets.wardrobe.garment import Garment
 from composir.evaluation import encode
 from composir.methods import load_method
 from composir.methods.joint import JointSpace
+from composir.methods.slerp import ALPHA
 from composir.metrics import bootstrap_interval, paired_test
 
 WEIGHTS = [round(0.125 * i, 3) for i in range(9)]
-ALPHA, GARMENTS, SEEN = 0.4, 3000, 10
+GARMENTS, SEEN = 3000, 10
 PATTERNS = {"striped": "stripes", "pinstriped": "pinstripes", "dotted": "dots", "checked": "checks"}
 KINDS = ("without", "keep", "avoid")
 Vectors = NDArray[np.float32]
@@ -76,7 +77,9 @@ class Split:
         self.targets = np.array([row[query.targets[0]] for query in task.queries])
         with torch.inference_mode():
             texts = [query.text for query in task.queries]
-            self.queries = method.compose(gallery[self.dropped], texts, alpha=[ALPHA] * len(texts))[:, 0].numpy()
+            self.queries = method.compose(gallery[self.dropped], texts, alpha=[ALPHA["wardrobe"]] * len(texts))[
+                :, 0
+            ].numpy()
         self.gallery: Vectors = gallery[:, 0].numpy()
         best = np.argsort(-self.scores("keep", 0.0), axis=1, kind="stable")[:, :SEEN]
         self.avoided = np.zeros(len(best), np.int64)
@@ -148,7 +151,7 @@ def main() -> None:
     result = {
         "protocol": {
             "data": f"wardrobe, seed 0, val and test {GARMENTS} garments each; families, reference dropped",
-            "method": f"slerp, alpha {ALPHA:g}, {options.backbone}",
+            "method": f"slerp, alpha {ALPHA['wardrobe']:g}, {options.backbone}",
             "chosen": "on val, by R@10",
             "intervals": "95 %, percentile bootstrap over queries, 2,000 draws, seed 0; p of a paired randomisation test",
         },
