@@ -152,6 +152,7 @@ def main() -> None:
         "protocol": {
             "data": f"wardrobe, seed 0, val and test {GARMENTS} garments each; families, reference dropped",
             "method": f"slerp, alpha {ALPHA['wardrobe']:g}, {options.backbone}",
+            "gallery_key": method.gallery_key(),
             "chosen": "on val, by R@10",
             "intervals": "95 %, percentile bootstrap over queries, 2,000 draws, seed 0; p of a paired randomisation test",
         },

@@ -56,6 +56,13 @@ def test_the_drawn_rows_are_recorded_and_all_rows_name_parts_that_exist():
     assert {"fashioniq", "cirr", "circo"} <= {row.root for row in rows if not row.expected}
 
 
+def test_rows_on_photographs_have_the_alpha_that_was_chosen_for_them():
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "real_pictures.json"
+    sets = json.loads(path.read_text(encoding="utf-8"))["sets"]
+    rows = {row.root: row.alpha for row in read_matrix() if row.name.endswith("-wardrobe-clip-alpha")}
+    assert rows == {name: told["alpha"] for name, told in sets.items()}
+
+
 def test_the_published_small_row_comes_out_as_recorded(cli):
     done = cli("reproduce", "wardrobe-small", "--check", "--workers", 0)
     assert done.code == 0, done.out + done.err

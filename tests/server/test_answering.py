@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import json
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from composir.gallery.place import Folder
 from composir.gallery.store import Gallery
 from composir.indexing import create_gallery, index_folder
 from composir.opening import find_method, load_wanted
+from composir.server.answering import composing
 from composir.server.answering.engine import GalleryService, open_service
 from composir.server.service import NotFoundError, Reference, SearchRequest, Service, Verdict
 from composir.server.settings import Settings
@@ -415,3 +417,11 @@ def test_verdicts_become_a_set_that_is_evaluated(service, known, tmp_path, galle
     for query in task.queries:
         for name in (query.reference, *query.targets):
             open_dataset("jsonl", tmp_path / "judged").image(name)
+
+
+def test_what_steering_weighs_is_what_val_chose():
+    """benchmarks/steering_quality.py wrote it; another backbone may choose others."""
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / "steering.json"
+    kinds = json.loads(path.read_text(encoding="utf-8"))["kinds"]
+    chosen = {kind: told["weight_chosen"] for kind, told in kinds.items()}
+    assert chosen == {"without": composing.WITHOUT, "keep": composing.KEEP, "avoid": composing.AVOID}

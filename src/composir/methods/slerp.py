@@ -22,7 +22,7 @@ from composir.plugins import nearest
 
 DEFAULT_ALPHA = 0.8
 # The paper's values where it gives them; "wardrobe" was chosen on its val split with the embedded backbone.
-ALPHA: dict[str, float] = {"cirr": 0.9, "circo": 0.8, "fashioniq": 0.8, "wardrobe": 0.4}
+ALPHA: dict[str, float] = {"cirr": 0.9, "circo": 0.8, "fashioniq": 0.8, "wardrobe": 0.3}
 # What a backbone that has seen one kind of picture alone is used for, where nothing else is said.
 MADE_FOR = {"wardrobe-clip": "wardrobe"}
 _PARALLEL = 1e-12  # squared sine; below, single precision leaves nothing of the direction

@@ -26,7 +26,7 @@ TEXTS = 1024  # kept of each text tower, some 4 kB each
 COMPOSED = 1024  # queries kept: the pages of one ranking are cut from one and the same vector
 # How much each counts, the query counting 1: the best on val of benchmarks/steering_quality.py.
 WITHOUT = 0.5  # words that must not show, against a picture
-KEEP, AVOID = 0.5, 0.125  # a picture's look
+KEEP, AVOID = 0.5, 0.25  # a picture's look
 CANCELLED = 1e-3  # of all that is weighed; what is left below that is the rounding of half precision
 
 
