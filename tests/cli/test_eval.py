@@ -46,7 +46,7 @@ def test_the_embedded_backbone_as_json(cli, here):
     for scores in content["baselines"].values():
         check_scores(scores)
     protocol = content["protocol"]
-    assert protocol["method"] == {"name": "slerp", "class": "composir.methods.slerp:Slerp", "arguments": {"alpha": 0.4}}
+    assert protocol["method"] == {"name": "slerp", "class": "composir.methods.slerp:Slerp", "arguments": {"alpha": 0.3}}
     assert protocol["backbone"]["name"] == "wardrobe-clip"
     told = {"size": 60, "name": protocol["tasks"][0]["gallery"]["name"], "ids": protocol["tasks"][0]["gallery"]["ids"]}
     assert protocol["tasks"][0] == {

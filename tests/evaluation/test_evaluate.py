@@ -16,6 +16,7 @@ from composir.evaluation.rows import rows_of
 from composir.evaluation.tables import table
 from composir.methods import load_method
 from composir.methods.base import Method
+from composir.methods.slerp import ALPHA
 from composir.types import Query, Task, Wording
 
 
@@ -271,7 +272,7 @@ def test_the_weights_hash_hears_every_tensor(tiny, data, tasks, subset_class):
 
 def test_slerp_beside_a_method_takes_the_alpha_of_the_data_set(tiny, data):
     protocol = evaluate(load_method("sum", tiny), data, "val", workers=0).content["protocol"]
-    assert protocol["baselines"] == {"image-only": {}, "text-only": {}, "slerp": {"alpha": 0.4}}
+    assert protocol["baselines"] == {"image-only": {}, "text-only": {}, "slerp": {"alpha": ALPHA["wardrobe"]}}
     protocol = evaluate(load_method("slerp", tiny, alpha=0.25), data, "val", workers=0).content["protocol"]
     assert protocol["method"]["arguments"] == {"alpha": 0.25}
     assert "slerp" not in protocol["baselines"]
