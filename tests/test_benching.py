@@ -17,6 +17,7 @@ from composir.similarity.approximate import RECALL, Approximate
 from composir.similarity.nearest import Nearest, Wanted
 
 
+@pytest.mark.long
 def test_every_system_is_measured_and_the_exact_ones_are_exact():
     report = measure(3000, 32, 50, count=6)
     assert [row.name for row in report.rows] == list(SYSTEMS)

@@ -237,6 +237,7 @@ def ask(url: str, body: dict | None = None) -> int:
             return error.code
 
 
+@pytest.mark.long
 def test_sigterm_drains(process, wait_until):
     """/readyz turns 503 while the door is still open; what is under way is answered; then the end, with code 0."""
     running, url, log = process(slow=2.0, drain=1.0)

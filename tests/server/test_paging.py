@@ -53,6 +53,7 @@ def scroll(pages: Pages, k: int, most: int = 10**9) -> list[int]:
     return rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("added", [0, 300])
 def test_ten_pages_of_a_search_in_part_are_the_best_of_the_exact_one(added):
     rng = np.random.default_rng(0)

@@ -94,6 +94,7 @@ def processes_below(flag: str) -> dict[int, str]:
     return {pid: told[pid][0] for pid in found if flag not in told[pid][0]}
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux's /proc")
 def test_decoding_processes_have_no_secrets(folder, slerp, tmp_path, monkeypatch):
     """Not in their environment, which whoever takes one over by a picture can read; the server works all the same."""
