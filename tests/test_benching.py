@@ -52,6 +52,7 @@ def test_what_cannot_be_measured_is_told():
         measure(10, 8, 5, systems=["oracle"])
 
 
+@pytest.mark.long
 def test_the_command_prints_a_table_or_json():
     short = [
         "bench",

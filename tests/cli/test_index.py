@@ -109,6 +109,7 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, done.returncode, d
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="counts in kilobytes as Linux does")
 def test_hostile_files_end_in_the_report_within_a_gigabyte(shared_data, tmp_path):
     """Of the command and of the processes that decode for it, the largest."""

@@ -225,6 +225,12 @@ def test_numbers_of_both_types_go_together(where, rows):
     assert made(ROWS).rows(where).tolist() == rows
 
 
+@pytest.mark.parametrize("where", ["price IN (0)", "price * -1 IN (0)", "price IN (-0.0, 7)", "price = 0"])
+def test_nought_below_zero_is_nought(where):
+    columns = Columns.of(pa.table({"path": list("abc"), "price": [0.0, -0.0, 1.0]}), list("abc"))
+    assert columns.rows(where).tolist() == [0, 1]
+
+
 def test_the_largest_whole_numbers_are_told_apart():
     limits = [-(2**63), -(2**63) + 1, 2**63 - 2, 2**63 - 1]
     columns = Columns.of(pa.table({"path": list("abcd"), "n": limits}), list("abcd"))

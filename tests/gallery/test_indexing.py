@@ -452,6 +452,7 @@ def test_pictures_without_a_file_are_not_searched(run, pictures, tmp_path):
     assert counts(run(root)) == {"unchanged": 2, "added": 1}
 
 
+@pytest.mark.long
 def test_a_reader_beside_an_indexer_always_sees_a_sound_gallery(run, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr(indexing, "COMMIT_SECONDS", 0.0)
     monkeypatch.setattr(indexing, "COMPACT_COMMITS", 5)

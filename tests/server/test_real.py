@@ -224,6 +224,7 @@ def test_64_clients_for_a_minute(folder, slerp, tmp_path):
     assert seen.batch > 4
 
 
+@pytest.mark.long
 def test_every_odd_file_as_a_query_and_as_a_thumbnail(shared_data, folder, slerp, tmp_path, app_with):
     """Each ends, within the seconds that a picture may take, as an answer or as a refusal with a reason."""
     index_folder(create_gallery(tmp_path / "g", slerp, folder), slerp, folder, workers=0)

@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 
 def turns(one, count=5):
     """That many turns, each with the third result as the next reference."""

@@ -159,6 +159,8 @@ def _within(own: Any, values: tuple[Plain, ...]) -> Any:
     if own.type == pa.null() or listed.type == pa.null():
         return UNKNOWN
     own, listed = _matched(own, listed)
+    if own.type == pa.float64():
+        own = kernel.add(own, pa.scalar(0.0))  # -0.0 becomes 0.0: values are looked up by their bits
     # Where null is listed, what is not found may still be among the values: that is not known.
     otherwise = UNKNOWN if None in values else pa.scalar(False)
     found = kernel.if_else(kernel.is_in(own, value_set=listed), pa.scalar(True), otherwise)
