@@ -105,7 +105,7 @@ def index_folder(
     root, described = _folder(root), _described(_folder(root), metadata, drop_metadata)
     if workers != 0:
         prepare()
-    require(gallery, method)
+    require(gallery, method, root)
     with gallery.writing():
         _settle_root(gallery, root, new_root)
         follow_symlinks = _remember(gallery, method, follow_symlinks)
@@ -212,15 +212,16 @@ def encode(method: Method, pixels: Tensor) -> Float[Tensor, "B T D"]:
     return torch.cat([encode(method, half) for half in pixels.tensor_split(2)])
 
 
-def require(gallery: Gallery, method: Method) -> None:
-    """Refuse a method whose vectors are not the gallery's.
+def require(gallery: Gallery, method: Method, folder: Path | None = None) -> None:
+    """Refuse a method whose vectors are not the gallery's; `folder` is what was to be indexed.
 
     Raises:
         GalleryError: Their keys differ; both are named, with the command that builds a fitting gallery.
     """
     origin = loaded_from(method)
     checkpoint = str(origin.path) if origin else ""
-    gallery.require(method.gallery_key(), method.name, method.backbone.source.name, checkpoint)
+    where = str(folder) if folder else ""
+    gallery.require(method.gallery_key(), method.name, method.backbone.source.name, checkpoint, where)
 
 
 def _remember(gallery: Gallery, method: Method, follow_symlinks: bool | None) -> bool:

@@ -362,3 +362,20 @@ def test_links_are_followed_as_in_the_run_before(cli, pictures, tmp_path):
     assert "2 files = 2 pictures" in cli(*made, *TINY, "--beside").out
     assert "1 removed" in cli(*made, "--no-follow-symlinks").out
     assert "1 files = 1 pictures" in cli(*made).out
+
+
+def test_the_remedy_for_another_backbone_names_the_folder_that_was_given(cli, pictures, tmp_path):
+    cli("index", pictures(2), "--gallery", tmp_path / "g", *TINY)
+    other = pictures(2, "other")
+    done = cli("index", other, "--gallery", tmp_path / "g", "--backbone", "siglip-tiny")
+    assert done.code == 1
+    assert f"composir index {other} --gallery NEW_PATH --method slerp --backbone siglip-tiny" in done.err
+
+
+def test_what_is_encoded_with_by_default_is_told(cli, pictures, tmp_path):
+    made = ("index", pictures(2), "--gallery", tmp_path / "g", "--workers", 0)
+    told = "encoding with wardrobe-clip, which has seen drawn garments alone; for photographs name one that has seen"
+    assert told in cli(*made).err
+    assert told not in cli(*made).err  # it is known by now
+    named = cli("index", pictures(2), "--gallery", tmp_path / "h", "--backbone", "wardrobe-clip", "--workers", 0)
+    assert told not in named.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from composir.cli.data import app
 from composir.datasets.wardrobe import Wardrobe, writers
 from composir.datasets.wardrobe.garment import ATTRIBUTES, Garment
 from composir.datasets.wardrobe.layouts import FORMATS
-from composir.datasets.wardrobe.writers import Written, write
+from composir.datasets.wardrobe.writers import Written, _plan, write
 from composir.errors import ComposirError, UnknownNameError
 from composir.gallery.metadata import find_metadata
 from composir.gallery.scan import walk
@@ -457,3 +458,14 @@ def test_help_imports_nothing_heavy():
     code = "import sys, composir.cli.data; print(sorted({'torch', 'numpy', 'PIL', 'rich.progress'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("layout", "size", "seed"), [("fashioniq", 60, 1), ("fashioniq", 2, 0), ("cirr", 17, 0), ("circo", 3, 5)]
+)
+def test_the_larger_size_that_is_advised_is_large_enough(tmp_path, layout, size, seed):
+    with pytest.raises(ComposirError) as refused:
+        write(tmp_path / "out", layout, size=size, seed=seed)
+    advised = int(re.search(r"larger --size, such as (\d+)$", str(refused.value))[1])
+    assert advised > size
+    _plan(layout, advised, seed, 64, "photo")

@@ -119,6 +119,8 @@ def _run(
         if gallery and options["follow_symlinks"] is None:  # a new edition is of the same pictures
             options["follow_symlinks"] = gallery.manifest.follow_symlinks
         gallery = Gallery.at(own) if is_gallery(own) else None
+    if gallery is None and method is None and backbone is None:
+        _tell_default()
     gallery = gallery or create_gallery(own, built, folder)
     before = gallery.manifest
     try:
@@ -126,6 +128,12 @@ def _run(
             return index_folder(gallery, built, folder, progress=progress, **options), gallery
     finally:  # it is remembered at once, so that a run that was stopped has changed it too
         _tell_method(before, gallery.manifest, where, beside=beside)
+
+
+def _tell_default() -> None:
+    """A quality that nobody expects of photographs is told where it is chosen by saying nothing."""
+    other = "for photographs name one that has seen some, such as --backbone clip-vit-b-32"
+    typer.echo(f"encoding with {DEFAULT_BACKBONE}, which has seen drawn garments alone; {other}", err=True)
 
 
 def _tell_method(before: Manifest, now: Manifest, where: str, *, beside: bool) -> None:

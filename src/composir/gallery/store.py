@@ -151,7 +151,7 @@ class Gallery:
         except ValueError as error:  # lancedb's, of a table
             raise GalleryError(f"{place} is damaged ({error}); remove it and index again") from error
 
-    def require(self, key: str, method: str, backbone: str, checkpoint: str = "") -> None:
+    def require(self, key: str, method: str, backbone: str, checkpoint: str = "", folder: str = "") -> None:
         """Refuse vectors of another kind.
 
         Args:
@@ -159,6 +159,7 @@ class Gallery:
             method: Its name, for the message.
             backbone: The name of its backbone.
             checkpoint: The file of its weights, or "".
+            folder: Whose pictures are to be read, if not those of the gallery; for the message.
 
         Raises:
             GalleryError: `key` is not the gallery's; both are named, with the command that builds a fitting gallery.
@@ -171,7 +172,7 @@ class Gallery:
             raise GalleryError(
                 f"{self.place} was built with gallery key {own.key} (method {own.method}, backbone {own.backbone}, "
                 f"revision {own.revision}{weights}); {ours} has key {key} and cannot read it. "
-                f"Build a gallery for it: composir index {own.root} --gallery NEW_PATH {named}"
+                f"Build a gallery for it: composir index {folder or own.root} --gallery NEW_PATH {named}"
             )
 
     @contextlib.contextmanager

@@ -23,7 +23,7 @@ from composir.datasets.wardrobe import Wardrobe
 from composir.datasets.wardrobe.catalogue import FAMILY, LARGEST
 from composir.datasets.wardrobe.draw import SIZES, Style
 from composir.datasets.wardrobe.drawing import Progress, draw_files
-from composir.datasets.wardrobe.layouts import FORMATS, Layout, Sizes
+from composir.datasets.wardrobe.layouts import FORMATS, Format, Layout, Sizes
 from composir.datasets.wardrobe.layouts.base import split_of_id
 from composir.errors import ComposirError
 from composir.plugins import nearest
@@ -108,7 +108,8 @@ def _plan(name: str, size: int, seed: int, image_size: int, style: str) -> tuple
     sizes = layout.divide(size)
     for split, count in sizes.items():
         if count < FAMILY:
-            raise ComposirError(f"--size {size} leaves {count} garments for {split} of {name}; {_larger(size)}")
+            larger = _larger(layout, size, seed)
+            raise ComposirError(f"--size {size} leaves {count} garments for {split} of {name}; {larger}")
         if count > LARGEST[split]:
             raise ComposirError(
                 f"--size {size} asks for {count} garments of {split}, which has designs for {LARGEST[split]}; "
@@ -116,14 +117,26 @@ def _plan(name: str, size: int, seed: int, image_size: int, style: str) -> tuple
             )
     data = Wardrobe(**_whole_families(sizes), seed=seed, image_size=image_size, style=cast("Style", style))
     plan = layout.build(data, sizes)
-    for path, records in plan.files.items():
-        if not records:
-            raise ComposirError(f"--size {size} is too small for {name}: {path} would be empty; {_larger(size)}")
+    if (path := _empty(plan)) is not None:
+        larger = _larger(layout, size, seed)
+        raise ComposirError(f"--size {size} is too small for {name}: {path} would be empty; {larger}")
     return data, plan
 
 
-def _larger(size: int) -> str:
-    return f"give a larger --size, say {max(60, 2 * size)}"
+def _empty(plan: Layout) -> str | None:
+    """The first of its files that has no record."""
+    return next((path for path, records in plan.files.items() if not records), None)
+
+
+def _larger(layout: Format, size: int, seed: int) -> str:
+    """Advice that holds: a size that was laid out, with nothing empty."""
+    for wanted in (max(60, size * 2**times) for times in range(1, 13)):
+        sizes = layout.divide(wanted)
+        if min(sizes.values()) >= FAMILY and all(count <= LARGEST[split] for split, count in sizes.items()):
+            data = Wardrobe(**_whole_families(sizes), seed=seed, image_size=64, style="photo")
+            if _empty(layout.build(data, sizes)) is None:
+                return f"give a larger --size, such as {wanted}"
+    return "give a larger --size"
 
 
 def _whole_families(sizes: Sizes) -> dict[str, int]:
