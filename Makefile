@@ -23,7 +23,7 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "composir needs Python 3.11 or newer; say make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv || \
-		{ rm -rf .venv; echo "the Python at hand makes no environments (on Debian: apt install python3-venv)"; exit 1; }
+		{ rm -f $@; echo "no .venv could be made, see above (on Debian: apt install python3-venv)"; exit 1; }
 
 .venv/.installed: .venv/pyvenv.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .

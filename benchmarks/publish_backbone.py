@@ -1,6 +1,6 @@
 """Take the best weights of a pre-training run into the package and write their card.
 
-python benchmarks/publish_backbone.py runs/continue-wardrobe-clip (or runs/pretrain-wardrobe-blip)
+python benchmarks/publish_backbone.py runs/settle-wardrobe-clip (or runs/pretrain-wardrobe-blip)
 
 Needs the record that pretraining.py makes of the run; a run that goes on from another's backbone is told with it.
 """

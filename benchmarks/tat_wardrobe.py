@@ -272,6 +272,7 @@ def part(setting: Setting, folder: Path, anchor: str, lr: float = 0.0, seed: int
         share = trainable_share(method) if anchor in ANCHORS else 0.0
         found, values = measured(setting, folder, method)
         found |= {"lr": lr, "seed": seed, "share": share, "seconds": round(time.perf_counter() - start, 1)}
+        found["gallery_key"] = method.gallery_key()
         np.savez(folder / f"{name}.npz", **values)
         kept(path, lambda fresh: fresh.write_text(json.dumps(found)))
         print(

@@ -106,11 +106,14 @@ def test_words_mean_what_they_say(backbone):
 
 @pytest.mark.long
 def test_both_modalities_are_needed(backbone):
-    """On a catalogue of its own seed, composing beats either modality, as the published table says."""
+    """On a catalogue of its own seed, composing beats either modality, as the published table says.
+
+    By R@1: among 600 the picture alone has nearly all targets in its first ten, for they are its look-alikes.
+    """
     data = Wardrobe(train=6, val=6, test=600, seed=2)
     result = evaluate(load_method("slerp", backbone), data, "test", alpha=ALPHA["wardrobe"])
     low, high = (
-        {name: result.scores(name)["tasks"][0]["intervals"]["R@10"][end] for name in result.methods} for end in (0, 1)
+        {name: result.scores(name)["tasks"][0]["intervals"]["R@1"][end] for name in result.methods} for end in (0, 1)
     )
     assert low["slerp"] > high["image-only"]
     assert low["slerp"] > high["text-only"]
@@ -125,6 +128,12 @@ def test_published_alpha_is_the_one_chosen_on_val():
 def test_published_figures_are_of_these_weights(backbone, name):
     told = (BENCHMARKS / "results" / f"{name}.json").read_text(encoding="utf-8")
     assert set(re.findall(r'"gallery_key": "(\w+)"', told)) == {load_method("slerp", backbone).gallery_key()}
+
+
+def test_tat_was_measured_over_these_weights(backbone):
+    """Under the change of style; the other shifts pre-train their own."""
+    told = json.loads((BENCHMARKS / "results" / "tat.json").read_text(encoding="utf-8"))
+    assert told["settings"]["style"]["before"]["gallery_key"] == load_method("slerp", backbone).gallery_key()
 
 
 def test_embedded_blip_reads_words_and_tells_pairs_apart():

@@ -377,5 +377,6 @@ def test_what_is_encoded_with_by_default_is_told(cli, pictures, tmp_path):
     told = "encoding with wardrobe-clip, which has seen drawn garments alone; for photographs name one that has seen"
     assert told in cli(*made).err
     assert told not in cli(*made).err  # it is known by now
+    assert told in cli("index", pictures(2), "--gallery", tmp_path / "m", "--method", "sum", "--workers", 0).err
     named = cli("index", pictures(2), "--gallery", tmp_path / "h", "--backbone", "wardrobe-clip", "--workers", 0)
     assert told not in named.err

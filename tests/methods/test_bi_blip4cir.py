@@ -242,6 +242,20 @@ def test_where_the_token_stands(clauses, text, wanted):
         assert len(token) == wanted.count("[F]")
 
 
+@pytest.mark.parametrize("clauses", ["false", "word_and"])
+def test_the_direction_takes_places_of_the_text(clauses):
+    """What is told to be unread is what another end of the text would not change."""
+    method = made("clip-tiny", direction_per_clause=clauses)
+    read = " ".join(["red"] * 200)
+    rest = method.unread(read)
+    assert rest
+    assert len(rest) > len(method.backbone.unread(read))
+    kept = read[: len(read) - len(rest)]
+    image = torch.randn(1, 1, method.backbone.dim)
+    assert torch.equal(method.compose(image, [f"{kept}{rest}"]), method.compose(image, [f"{kept}blue sleeves"]))
+    assert method.unread("is red") == ""
+
+
 def test_sides():
     read = {
         sides: [made(direction_sides=sides).directed(["is red"], direction)[1] for direction in (FORWARD, BACKWARD)]

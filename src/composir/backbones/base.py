@@ -102,8 +102,8 @@ class Backbone(nn.Module):
             f"backbone {self.source.name!r} has one attention kernel alone; {kernel!r} cannot be chosen"
         )
 
-    def unread(self, text: str) -> str:  # noqa: ARG002  (for who overrides it)
-        """The end of a text that is too long for the text tower, which is cut; "" where all of it is read."""
+    def unread(self, text: str, before: str = "") -> str:  # noqa: ARG002  (for who overrides it)
+        """The end of a text, behind `before`, that is too long for the text tower and cut; "" where all is read."""
         return ""
 
     def vocabulary(self) -> Mapping[int, str]:
@@ -171,9 +171,9 @@ class TransformersBackbone(Backbone):
         text.grow(self.tokenizer.add_words(words))
         self.config.text_config.vocab_size = text.words.num_embeddings
 
-    def unread(self, text: str) -> str:
+    def unread(self, text: str, before: str = "") -> str:
         """Told by the tokenizer."""
-        return self.tokenizer.unread(text)
+        return self.tokenizer.unread(text, before)
 
     def vocabulary(self) -> Mapping[int, str]:
         """Of the tokenizer, by id."""

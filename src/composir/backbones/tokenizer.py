@@ -206,9 +206,10 @@ class TextTokenizer:
             )
         return [[*head, *ids[:room], self.end] for ids in self.encode(texts)], len(head)
 
-    def unread(self, text: str) -> str:
-        """What `frame` cuts off a text that stands alone."""
-        text, room = self._normal(text), self.context - (self.start is not None) - 1
+    def unread(self, text: str, before: str = "") -> str:
+        """What `frame` cuts off a text behind another."""
+        head = (self.start is not None) + (len(self.encode([before])[0]) if before else 0)
+        text, room = self._normal(text), self.context - head - 1
         places = self.core.encode(text, add_special_tokens=False).offsets
         return text[places[room][0] :].strip() if len(places) > room else ""
 

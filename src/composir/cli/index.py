@@ -119,7 +119,7 @@ def _run(
         if gallery and options["follow_symlinks"] is None:  # a new edition is of the same pictures
             options["follow_symlinks"] = gallery.manifest.follow_symlinks
         gallery = Gallery.at(own) if is_gallery(own) else None
-    if gallery is None and method is None and backbone is None:
+    if gallery is None and backbone is None and (wanted.backbone, wanted.checkpoint) == (DEFAULT_BACKBONE, None):
         _tell_default()
     gallery = gallery or create_gallery(own, built, folder)
     before = gallery.manifest

@@ -11,8 +11,8 @@ import typer
 if TYPE_CHECKING:
     from PIL import Image
 
-    from composir.backbones.base import Backbone
     from composir.engine import Engine
+    from composir.methods.base import Method
     from composir.types import Hit
 
 # As PostgreSQL's COPY writes them: a file's name may hold what ends a field or a line.
@@ -64,7 +64,7 @@ def search(
 
         with counted("reading references") as progress:
             engine.prepare_reverse(progress)
-    _tell_unread(engine.method.backbone, text)
+    _tell_unread(engine.method, text)
     hits = engine.search(image, text, k, keep_reference=keep_reference, reverse=reverse, where=where, alpha=alpha)
     if sheet:
         _draw(engine, image, f"reverse: {text}" if reverse else text, hits, sheet)
@@ -81,10 +81,10 @@ def search(
         typer.echo(f"no answers: the gallery holds no picture{fitting}, other than the reference itself", err=True)
 
 
-def _tell_unread(backbone: Backbone, text: str) -> None:
+def _tell_unread(method: Method, text: str) -> None:
     """Say on standard error what of a text is cut."""
-    if rest := backbone.unread(text):
-        name = backbone.source.name
+    if rest := method.unread(text):
+        name = method.backbone.source.name
         typer.echo(f"the text is too long for backbone {name}, which does not read its end: {rest!r}", err=True)
 
 

@@ -76,6 +76,10 @@ class Method(nn.Module):
         """The picture -> pixels map of one side."""
         return self.backbone.transform(train)
 
+    def unread(self, text: str) -> str:
+        """The end of a query's text that its text tower does not read; "" where it reads all."""
+        return self.backbone.unread(text)
+
     @abstractmethod
     def encode_gallery(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B T D"]:
         """Unit vectors of gallery images."""

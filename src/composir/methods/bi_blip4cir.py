@@ -157,6 +157,11 @@ class BiBlip4Cir(Clip4Cir):
         # No space behind a clause: "standing" becomes "stand [FORWARD] ing", as in the authors' code.
         return ["and".join(f" {token} {clause}" for clause in re.split(splits, text)) for text in texts], ""
 
+    def unread(self, text: str) -> str:
+        """The direction stands in front and takes places too."""
+        (read,), before = self.directed([text], FORWARD)
+        return self.backbone.unread(read, before)
+
     def frozen(self, side: FrozenSide) -> Frozen | None:
         """Texts as each direction reads them; the rest as for CLIP4Cir."""
         direction = {"text": FORWARD, "reversed_text": BACKWARD if self.bidirectional else None}.get(side)

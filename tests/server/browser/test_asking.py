@@ -391,6 +391,6 @@ def test_the_end_of_words_that_is_not_read_is_told(visit):
     assert one.page.locator(".summary .note").count() == 0
     assert one.say(" ".join(["red"] * 62 + ["dress"]))["unread"] == ["dress"]
     one.until("document.querySelector('.summary .note') !== null")
-    assert one.page.inner_text(".summary .note") == "Too many words: “dress” at the end is not read."
+    assert one.page.inner_text(".summary .note") == "Too many words: “dress” is not read."
     one.say("red")
     one.until("document.querySelector('.summary .note') === null")

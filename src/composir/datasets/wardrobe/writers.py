@@ -130,7 +130,7 @@ def _empty(plan: Layout) -> str | None:
 
 def _larger(layout: Format, size: int, seed: int) -> str:
     """Advice that holds: a size that was laid out, with nothing empty."""
-    for wanted in (max(60, size * 2**times) for times in range(1, 13)):
+    for wanted in (max(60, 2 * size) * 2**times for times in range(12)):
         sizes = layout.divide(wanted)
         if min(sizes.values()) >= FAMILY and all(count <= LARGEST[split] for split, count in sizes.items()):
             data = Wardrobe(**_whole_families(sizes), seed=seed, image_size=64, style="photo")

@@ -90,8 +90,8 @@ def _dropped(stand: Stand, request: SearchRequest) -> list[int]:
 
 def _unread(stand: Stand, request: SearchRequest) -> tuple[str, ...]:
     """What is cut off words that are too long; nothing is left out without a word."""
-    backbone = stand.method(request.method).backbone
-    ends = [backbone.unread(words) for words in (request.text, *request.without) if words]
+    method = stand.method(request.method)
+    ends = [method.unread(request.text), *(method.backbone.unread(words) for words in request.without)]
     return tuple(end for end in ends if end)
 
 

@@ -41,7 +41,7 @@ function targetRanks(ranks, wanted) {
 /** What is to be known of these results beside their number. */
 export function notes({ filters }, { unread = [] }, misread, begun) {
   const told = [
-    unread.length > 0 && `Too many words: ${unread.map((end) => `“${end}”`).join(" and ")} at the end is not read.`,
+    unread.length > 0 && `Too many words: ${unread.map((end) => `“${end}”`).join(" and ")} ${unread.length > 1 ? "are" : "is"} not read.`,
     isUnread(filters) && "A number under Filters cannot be read and asks for nothing.",
     misread && "The filter cannot be read; these are the results before it.",
     begun && "The gallery was renewed meanwhile; these results begin anew.",
