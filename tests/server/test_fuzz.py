@@ -106,7 +106,7 @@ def test_all_checks_all_phases_over_a_real_gallery(real, tmp_path, wait_until, c
 @pytest.mark.timeout(900)
 def test_all_checks_for_a_moment_over_the_fake_service(fakes, folder, tmp_path, wait_until):
     with served(fakes.FakeService(folder), wait_until) as url:
-        fuzz(url, tmp_path, "20", "--max-examples", "5")
+        fuzz(url, tmp_path, "45", "--max-examples", "5")
 
 
 def test_the_document_is_whole(client):
