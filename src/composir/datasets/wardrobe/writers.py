@@ -21,7 +21,7 @@ import PIL
 from composir.datasets.base import Split
 from composir.datasets.wardrobe import Wardrobe
 from composir.datasets.wardrobe.catalogue import FAMILY, LARGEST
-from composir.datasets.wardrobe.draw import SIZES, Style
+from composir.datasets.wardrobe.draw import Style, check_drawable
 from composir.datasets.wardrobe.drawing import Progress, draw_files
 from composir.datasets.wardrobe.layouts import FORMATS, Format, Layout, Sizes
 from composir.datasets.wardrobe.layouts.base import split_of_id
@@ -100,10 +100,7 @@ def _plan(name: str, size: int, seed: int, image_size: int, style: str) -> tuple
         raise nearest(name, FORMATS, "format")
     if style not in get_args(Style):
         raise nearest(style, get_args(Style), "style")
-    if not SIZES[0] <= image_size <= SIZES[1]:
-        raise ComposirError(
-            f"image size {image_size} is outside {SIZES[0]}..{SIZES[1]} px; give --image-size within it"
-        )
+    check_drawable(image_size, style)
     layout = FORMATS[name]
     sizes = layout.divide(size)
     for split, count in sizes.items():
